@@ -1,0 +1,25 @@
+import type { Problem } from './problem.ts';
+import type { RouteTable } from './route-table.ts';
+
+/**
+ * What carries the traffic of one node: HAProxy or the embedded proxy. One owner calls it, never two calls at once.
+ */
+export interface Proxy {
+  readonly kind: 'haproxy' | 'embedded';
+  /**
+   * Brings the proxy to `table`; resolves once it is in effect. Resolves (never rejects) with the Problems of routes
+   * that had to be left out or kept as they were; all others are in effect.
+   */
+  apply(table: RouteTable): Promise<readonly Problem[]>;
+  /** `address:port` (IPv6 in brackets) of every listener now open for routes. */
+  listeners(): ReadonlySet<string>;
+  /** Ends it: no new connections, then at most `drainMs` for those in flight. `leaveRunning` (attached HAProxy) lets go only. */
+  close(how: { readonly drainMs: number; readonly leaveRunning: boolean }): Promise<void>;
+}
+
+/** Says of each pattern that this proxy cannot use why not (one printable line). Patterns that are fine are absent. */
+export type CheckRegexes = (patterns: readonly string[]) => Promise<ReadonlyMap<string, string>>;
+
+/** `address:port` of a listener, IPv6 in brackets: the form used in maps, messages and Problems. */
+export const listenerKey = (address: string, port: number): string =>
+  address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
