@@ -73,8 +73,8 @@ function byAge(a: ServiceRoute, b: ServiceRoute): number {
   return (a.createdAtMs ?? 0) - (b.createdAtMs ?? 0) || byCodeUnit(objectKey(a), objectKey(b));
 }
 
-const inQuarantine = (holding: VipHolding, nowMs: number): boolean =>
-  holding.freedAtMs !== undefined && nowMs - holding.freedAtMs < VIP_QUARANTINE_MS;
+/** Whether a holding whose holder is gone still rests; one without `freedAtMs` went just now. */
+const inQuarantine = (holding: VipHolding, nowMs: number): boolean => nowMs - (holding.freedAtMs ?? nowMs) < VIP_QUARANTINE_MS;
 
 /** The route that holds each global name; every other claimant gets a Problem. An invalid route keeps a name that its namespace holds. */
 function claimGlobalNames(ordered: readonly ServiceRoute[], ledger: VipLedger, nowMs: number, problems: Problem[]): Map<string, ServiceRoute> {
@@ -91,7 +91,7 @@ function claimGlobalNames(ordered: readonly ServiceRoute[], ledger: VipLedger, n
   for (const [name, routes] of claimants) {
     const held = ledger[globalKey(name)];
     const returning = held === undefined ? undefined : routes.find((route) => route.namespace === held.namespace);
-    const reserved = held !== undefined && returning === undefined && (held.freedAtMs === undefined || inQuarantine(held, nowMs));
+    const reserved = held !== undefined && returning === undefined && inQuarantine(held, nowMs);
     const holder = reserved ? undefined : (returning ?? routes[0]);
     if (holder !== undefined) holders.set(name, holder);
     for (const route of routes) {
