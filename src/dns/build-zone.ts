@@ -1,0 +1,108 @@
+import { createHash } from 'node:crypto';
+import { byCodeUnit, isNamespaceName, isServiceName } from '../model/names.ts';
+import type { Route } from '../model/route-table.ts';
+import { poolContains, type VipPool } from '../model/vip-pool.ts';
+import { describeRoute } from './describe-route.ts';
+import { reverseApexes, reverseName } from './reverse-names.ts';
+import { NEGATIVE_TTL_SECONDS, TTL_SECONDS, type NameRecords, type SoaData, type Zone } from './zone.ts';
+
+export interface ZoneInput {
+  /** Name of the route zone, from {@link parseZoneName}. */
+  readonly zoneName: string;
+  /** First label of public routes' second name: `--global-namespace`. */
+  readonly globalNamespace: string;
+  readonly pool: VipPool;
+  readonly routes: readonly Route[];
+  readonly nodeName: string;
+  readonly version: string;
+}
+
+/** A name's label in a zone, also `_tcp` (RFC 8552). */
+const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
+/** So that the longest name, `_<port name>._tcp.<route>.<namespace>.<zone>`, stays within 253 characters. */
+const MAX_ZONE_NAME = 100;
+
+/**
+ * Parses the value of `--zone`: lower-cased, without the final dot.
+ * @throws Error with one line that says what is wrong.
+ */
+export function parseZoneName(text: string): string {
+  const name = text.toLowerCase().replace(/\.$/, '');
+  if (name.length > MAX_ZONE_NAME || !name.split('.').every((label) => LABEL.test(label))) {
+    throw new Error(`'${text.slice(0, MAX_ZONE_NAME)}' is not a zone name: dot-separated labels of a-z, 0-9 and '-', at most ${MAX_ZONE_NAME} characters`);
+  }
+  if (name === 'arpa' || name.endsWith('.arpa')) throw new Error(`'${name}' lies in arpa, where the pool's reverse zones are`);
+  return name;
+}
+
+/**
+ * Builds all records from the routes: pure and deterministic, independent of endpoints, so that churn never changes it.
+ * Routes in the global namespace get no name there: that namespace belongs to the holders of global names.
+ */
+export function buildZone(input: ZoneInput): Zone {
+  const { zoneName, pool } = input;
+  const records = new Map<string, NameRecords>();
+  const nameServer = `ns.${zoneName}`;
+  records.set(nameServer, { A: [pool.dnsAddress] });
+  records.set(reverseName(pool.dnsAddress), { PTR: [nameServer] });
+  for (const route of input.routes) {
+    if (!isServiceName(route.name) || !isNamespaceName(route.namespace)) continue;
+    if (route.namespace !== input.globalNamespace) {
+      addRoute(records, pool, `${route.name}.${route.namespace}.${zoneName}`, route, route.vip, route.vip6);
+    }
+    if (route.globalVip !== undefined) {
+      addRoute(records, pool, `${route.name}.${input.globalNamespace}.${zoneName}`, route, route.globalVip, route.globalVip6);
+    }
+  }
+  const apexes = [zoneName, ...reverseApexes(pool)];
+  addEmptyNonTerminals(records, new Set(apexes));
+
+  const serial = Number.parseInt(hash([sorted(records), apexes]).slice(0, 8), 16);
+  const soa: SoaData = {
+    mname: nameServer,
+    rname: `hostmaster.${zoneName}`,
+    serial,
+    refresh: 60,
+    retry: 30,
+    expire: 86_400,
+    minimum: NEGATIVE_TTL_SECONDS,
+  };
+  for (const apex of apexes) records.set(apex, { ...records.get(apex), NS: [nameServer], SOA: soa });
+  const identity = { nodeName: input.nodeName, version: input.version };
+  const names = sorted(records);
+  return { name: zoneName, names: new Map(names), serial, fingerprint: hash([zoneName, names, identity, TTL_SECONDS]), identity };
+}
+
+function addRoute(records: Map<string, NameRecords>, pool: VipPool, name: string, route: Route, vip: string, vip6: string | undefined): void {
+  records.set(name, { A: [vip], ...(vip6 === undefined ? {} : { AAAA: [vip6] }), TXT: [describeRoute(route)] });
+  for (const address of [vip, vip6]) {
+    if (address !== undefined && poolContains(pool, address)) records.set(reverseName(address), { PTR: [name] });
+  }
+  const services = new Set([String(route.listen)]);
+  if (route.protocol === 'http') services.add('http');
+  if (typeof route.targetPort === 'string' && isNamespaceName(route.targetPort)) services.add(route.targetPort);
+  for (const service of services) {
+    // A service name of 63 characters leaves no room for the underscore in its label.
+    if (service.length > 62) continue;
+    records.set(`_${service}._tcp.${name}`, { SRV: [{ priority: 0, weight: 0, port: route.listen, target: name }] });
+  }
+}
+
+/** Every name between a record and its apex exists too, without records: NODATA, not NXDOMAIN (RFC 8020). */
+function addEmptyNonTerminals(records: Map<string, NameRecords>, apexes: ReadonlySet<string>): void {
+  for (const name of records.keys()) {
+    for (let parent = parentOf(name); parent !== '' && !apexes.has(parent) && !records.has(parent); parent = parentOf(parent)) {
+      records.set(parent, {});
+    }
+  }
+}
+
+const parentOf = (name: string): string => {
+  const dot = name.indexOf('.');
+  return dot < 0 ? '' : name.slice(dot + 1);
+};
+
+const sorted = (records: ReadonlyMap<string, NameRecords>): [string, NameRecords][] =>
+  [...records].sort(([a], [b]) => byCodeUnit(a, b));
+
+const hash = (content: unknown): string => createHash('sha256').update(JSON.stringify(content)).digest('hex');
