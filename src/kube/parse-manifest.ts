@@ -1,0 +1,183 @@
+import { isMap, isScalar, isSeq, LineCounter, parseAllDocuments } from 'yaml';
+import type { Document, ParsedNode } from 'yaml';
+import { problem } from '../model/problem.ts';
+import type { Origin, Problem } from '../model/problem.ts';
+import type { FieldPath, Locate } from './field-path.ts';
+import { findBareBooleans } from './find-bare-booleans.ts';
+import { parseObject } from './parse-object.ts';
+import type { ObjectsAndProblems } from './parse-object.ts';
+import type { ParseContext } from './parse-service-route.ts';
+import type { ParsedObject } from './parsed-object.ts';
+import { splitDocuments } from './split-documents.ts';
+import type { Chunk } from './split-documents.ts';
+
+/** What a file holds. Undefined `objects`: it is not YAML (or JSON) any more, and `problems` says where. */
+export interface Manifest {
+  readonly objects?: readonly ParsedObject[];
+  readonly problems: readonly Problem[];
+}
+
+/** Results of the documents of one file by their text, so that an edit costs only the documents that it changed. */
+export type DocumentCache = ReadonlyMap<string, ObjectsAndProblems>;
+
+/** Nesting and size of what one file may hold; more makes it unreadable. */
+const MAX_DEPTH = 64;
+const MAX_OBJECTS = 20_000;
+
+/**
+ * Parses the text of one file: YAML with any number of documents, or JSON (`.json`).
+ * One document that is not valid makes the whole file unreadable. `file` stands in every Problem and origin.
+ * @returns the manifest, and the cache to pass with the file's next content (its entries are those of this text only)
+ */
+export function parseManifest(
+  text: string,
+  file: string,
+  context: ParseContext,
+  cache: DocumentCache = new Map(),
+): { readonly manifest: Manifest; readonly cache: DocumentCache } {
+  const used = new Map<string, ObjectsAndProblems>();
+  const parts: ObjectsAndProblems[] = [];
+  try {
+    for (const chunk of file.endsWith('.json') ? [{ text, line: 1 }] : splitDocuments(text)) {
+      const known = used.get(chunk.text) ?? cache.get(chunk.text);
+      const part = known ?? (file.endsWith('.json') ? parseJson(chunk.text, file, context) : parseYaml(chunk, file, context));
+      used.set(chunk.text, part);
+      parts.push(moveLines(part, chunk.line - 1));
+    }
+    const objects = parts.flatMap((part) => part.objects);
+    if (objects.length > MAX_OBJECTS) throw new UnreadableError(`it holds ${objects.length} objects, more than ${MAX_OBJECTS}`, 1);
+    return { manifest: { objects, problems: parts.flatMap((part) => part.problems) }, cache: used };
+  } catch (error) {
+    if (!(error instanceof UnreadableError)) throw error;
+    return { manifest: { problems: [unreadable(file, error)] }, cache };
+  }
+}
+
+class UnreadableError extends Error {
+  readonly line: number | undefined;
+  constructor(message: string, line?: number) {
+    super(message);
+    this.line = line;
+  }
+}
+
+const unreadable = (file: string, error: UnreadableError): Problem =>
+  problem({
+    code: 'file-unreadable',
+    object: { kind: 'File', name: file },
+    message: `not valid ${file.endsWith('.json') ? 'JSON' : 'YAML'}: ${error.message}`,
+    remedy: 'correct the file; none of its objects is read before',
+    origin: { file, ...(error.line === undefined ? {} : { line: error.line }) },
+  });
+
+/** Lines of the result count from the chunk's first line, which is 1. */
+function parseYaml(chunk: Chunk, file: string, context: ParseContext): ObjectsAndProblems {
+  const lines = new LineCounter();
+  const documents = parseYamlDocuments(chunk, lines);
+  const parts = documents.map((document) => {
+    const locate: Locate = (path) => ({ file, line: lines.linePos(offsetAt(document, path)).line });
+    const part = parseObject(toValue(document, chunk.line), context, locate);
+    const bare = findBareBooleans(document, part.objects, (offset) => ({ file, line: lines.linePos(offset).line }));
+    return { objects: part.objects, problems: [...part.problems, ...bare] };
+  });
+  return { objects: parts.flatMap(({ objects }) => objects), problems: parts.flatMap(({ problems }) => problems) };
+}
+
+function parseYamlDocuments(chunk: Chunk, lines: LineCounter): readonly Document.Parsed[] {
+  let documents: readonly Document.Parsed[];
+  try {
+    // YAML 1.2 as the file's version, with 1.1's merge keys, which kubectl knows too.
+    documents = [...parseAllDocuments(chunk.text, { lineCounter: lines, merge: true, uniqueKeys: true, prettyErrors: false, logLevel: 'silent' })];
+  } catch (error) {
+    throw new UnreadableError(error instanceof RangeError ? 'it is nested too deeply' : String(error), chunk.line);
+  }
+  for (const { errors } of documents) {
+    const [first] = errors;
+    if (first !== undefined) throw new UnreadableError(first.message, lines.linePos(first.pos[0]).line + chunk.line - 1);
+  }
+  return documents;
+}
+
+function toValue(document: Document.Parsed, line: number): unknown {
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 100 });
+  } catch (error) {
+    // Aliases that would expand without end, or nesting deeper than the stack.
+    throw new UnreadableError(error instanceof RangeError ? 'it is nested too deeply' : (error as Error).message, line);
+  }
+  checkDepth(value, line);
+  return value;
+}
+
+/** JSON.parse is a hundred times as fast as YAML; places are looked up only for what has problems. */
+function parseJson(text: string, file: string, context: ParseContext): ObjectsAndProblems {
+  let value: unknown;
+  try {
+    value = JSON.parse(text.replace(/^\uFEFF/, ''));
+  } catch (error) {
+    const message = (error as Error).message;
+    const position = /position ([0-9]+)/.exec(message)?.[1];
+    throw new UnreadableError(message, position === undefined ? undefined : text.slice(0, Number(position)).split('\n').length);
+  }
+  checkDepth(value, undefined);
+  let tree: { readonly document: Document.Parsed | undefined; readonly lines: LineCounter } | undefined;
+  return parseObject(value, context, (path) => {
+    if (path.length === 0 || (path.length === 2 && path[0] === 'items')) return { file };
+    if (tree === undefined) {
+      const lines = new LineCounter();
+      tree = { document: [...parseAllDocuments(text, { lineCounter: lines, logLevel: 'silent', uniqueKeys: false })][0], lines };
+    }
+    return tree.document === undefined ? { file } : { file, line: tree.lines.linePos(offsetAt(tree.document, path)).line };
+  });
+}
+
+/** Bounds nesting before anything walks the value: what follows may recurse. */
+function checkDepth(value: unknown, line: number | undefined, depth = 0): void {
+  if (depth > MAX_DEPTH) throw new UnreadableError(`it is nested more than ${MAX_DEPTH} deep`, line);
+  if (typeof value !== 'object' || value === null) return;
+  for (const inner of Array.isArray(value) ? (value as readonly unknown[]) : Object.values(value)) checkDepth(inner, line, depth + 1);
+}
+
+/** Offset of the key (or list item) at `path`, or of its nearest parent that is there. */
+function offsetAt(document: Document.Parsed, path: FieldPath): number {
+  let node: unknown = document.contents;
+  let offset = document.contents?.range[0] ?? document.range[0];
+  for (const step of path) {
+    if (isMap(node)) {
+      const pair = node.items.find(({ key }) => isScalar(key) && String(key.value) === String(step));
+      if (pair === undefined) break;
+      offset = (pair.key as ParsedNode).range[0];
+      node = pair.value;
+    } else if (isSeq(node) && typeof step === 'number') {
+      const item = node.items[step] as ParsedNode | undefined;
+      if (item === undefined) break;
+      offset = item.range[0];
+      node = item;
+    } else break;
+  }
+  return offset;
+}
+
+const moveOrigin = (origin: Origin, by: number): Origin => (origin.line === undefined ? origin : { file: origin.file, line: origin.line + by });
+
+const move = <T extends { readonly origin?: Origin }>(placed: T, by: number): T =>
+  placed.origin === undefined ? placed : { ...placed, origin: moveOrigin(placed.origin, by) };
+
+/** The same result further down the file. What is at its place already keeps its identity. */
+function moveLines(part: ObjectsAndProblems, by: number): ObjectsAndProblems {
+  if (by === 0) return part;
+  return {
+    objects: part.objects.map((parsed) => moveObject(parsed, by)),
+    problems: part.problems.map((found) => move(found, by)),
+  };
+}
+
+function moveObject<T extends ParsedObject>(parsed: T, by: number): T {
+  return {
+    ...parsed,
+    ...(parsed.object === undefined ? {} : { object: move(parsed.object, by) }),
+    problems: parsed.problems.map((found) => move(found, by)),
+    ...(parsed.regexes === undefined ? {} : { regexes: parsed.regexes.map((site) => move(site, by)) }),
+  };
+}

@@ -1,0 +1,31 @@
+import ipaddr from 'ipaddr.js';
+import type { Locate } from './field-path.ts';
+import { ObjectReader, optional } from './object-reader.ts';
+import type { Parsed } from './parsed-object.ts';
+
+/** Parses a core/v1 Pod: who it is, where it runs, and its addresses (`status.podIPs`, else `status.podIP`). */
+export function parsePod(raw: unknown, locate: Locate): Parsed<'Pod'> {
+  const read = new ObjectReader('Pod', raw, locate);
+  if (!read.hasValidName()) return read.result();
+  const listed = read.items(['status', 'podIPs'], 2).map((path) => [...path, 'ip']);
+  const paths = listed.length > 0 ? listed : [['status', 'podIP']];
+  const podIPs = paths.flatMap((path) => {
+    const text = read.text(path) ?? '';
+    if (text === '') return [];
+    if (ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text)) return [text];
+    read.invalid(path, `'${text}' is not an IP address and is left out`, 'write an IPv4 or IPv6 address');
+    return [];
+  });
+  return read.result({
+    namespace: read.namespace,
+    name: read.name,
+    ...optional('uid', read.text(['metadata', 'uid'])),
+    labels: read.texts(['metadata', 'labels']) ?? {},
+    ...optional('nodeName', read.text(['spec', 'nodeName']) || undefined),
+    serviceAccount: read.text(['spec', 'serviceAccountName']) || 'default',
+    hostNetwork: read.flag(['spec', 'hostNetwork']) ?? false,
+    phase: read.text(['status', 'phase']) ?? 'Unknown',
+    podIPs,
+    ...optional('origin', read.origin),
+  });
+}
