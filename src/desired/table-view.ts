@@ -1,0 +1,16 @@
+import type { RouteTable } from '../model/route-table.ts';
+import type { Problem } from '../model/problem.ts';
+import type { VipPool } from '../model/vip-pool.ts';
+
+/** Body of the agent's `GET /table` (host callers only): what `onehop explain` needs to decide a call as the node does. */
+export interface TableView {
+  readonly generation: number;
+  readonly proxy: 'haproxy' | 'embedded';
+  readonly zone: string;
+  readonly globalNamespace: string;
+  readonly pool: VipPool;
+  readonly dnsListen: readonly { readonly address: string; readonly port: number }[];
+  /** What is in effect; routes that could not be opened are in it, their Problems in `applyProblems`. */
+  readonly table: RouteTable;
+  readonly applyProblems: readonly Problem[];
+}

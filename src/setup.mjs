@@ -1,0 +1,76 @@
+// Prepares a checkout: npm packages, and Debian's packages that the job needs. Plain JavaScript for the Node that is there before
+// `npm ci` has brought Node 24. Says what it does; does nothing when nothing is missing.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+const ROOT = join(import.meta.dirname, '..');
+
+/** Program -> Debian package, per job. `optional`: the job goes on without it, and says what it then does. */
+const PROGRAMS = {
+  start: [
+    { program: 'haproxy', package: 'haproxy', optional: 'the demo uses the embedded proxy instead' },
+    { program: 'dig', package: 'bind9-dnsutils', optional: 'the dig lines of the demo need it' },
+    { program: 'curl', package: 'curl', optional: 'the curl lines of the demo need it' },
+  ],
+  test: [
+    { program: 'haproxy', package: 'haproxy' },
+    { program: 'dig', package: 'bind9-dnsutils' },
+    { program: 'curl', package: 'curl' },
+    { program: 'ip', package: 'iproute2' },
+    { program: 'nft', package: 'nftables' },
+    { program: 'dnsperf', package: 'dnsperf' },
+    { program: 'python3', package: 'python3' },
+  ],
+};
+
+const job = process.argv[2] ?? 'start';
+installNpmPackages();
+installDebianPackages(PROGRAMS[job] ?? []);
+
+function installNpmPackages() {
+  const wanted = readFileSync(join(ROOT, 'package-lock.json'), 'utf8');
+  const stamp = join(ROOT, 'node_modules', '.package-lock.json');
+  if (existsSync(stamp) && sameVersions(JSON.parse(wanted), JSON.parse(readFileSync(stamp, 'utf8')))) return;
+  say('installing npm packages: npm ci');
+  run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
+}
+
+/** node_modules/.package-lock.json lists what is installed: every package of the lock file for this platform must be in it. */
+function sameVersions(lock, installed) {
+  return Object.entries(lock.packages).every(([path, entry]) => path === '' || entry.optional === true || installed.packages[path]?.version === entry.version);
+}
+
+function installDebianPackages(programs) {
+  const missing = programs.filter(({ program }) => !isInPath(program));
+  if (missing.length === 0) return;
+  const packages = missing.map((one) => one.package);
+  const command = `apt-get install --no-install-recommends ${packages.join(' ')}`;
+  if (process.getuid?.() === 0 && isInPath('apt-get')) {
+    say(`installing Debian packages: ${command}`);
+    run('apt-get', ['update', '-qq'], { allowFailure: true });
+    run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...packages], { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }, quiet: true });
+    return;
+  }
+  const needed = missing.filter((one) => one.optional === undefined);
+  say(`not installed: ${missing.map((one) => one.program).join(', ')}; as root: ${command}`);
+  for (const one of missing) if (one.optional !== undefined) say(`without ${one.program}: ${one.optional}`);
+  if (needed.length > 0) process.exit(3);
+}
+
+function isInPath(program) {
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  return folders.some((folder) => existsSync(join(folder, program)));
+}
+
+function run(program, args, { env = process.env, allowFailure = false, quiet = false } = {}) {
+  const { status, stderr } = spawnSync(program, args, { cwd: ROOT, env, stdio: quiet ? ['ignore', 'ignore', 'pipe'] : 'inherit' });
+  if (status === 0 || allowFailure) return;
+  if (stderr !== null) process.stderr.write(stderr);
+  say(`${program} ${args.join(' ')} failed (exit code ${String(status)}); mend that and start again`);
+  process.exit(3);
+}
+
+function say(line) {
+  process.stderr.write(`setup: ${line}\n`);
+}
