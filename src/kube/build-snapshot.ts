@@ -113,7 +113,8 @@ function keepGood(judged: ParsedObject, good: ParsedObject): KindTypes[Kind] | u
 /** Whether a build of the same content came to the same verdict: a regex may be refused now and not before. */
 const sameProblems = (before: Effective, judged: ParsedObject): boolean => before.problems.length === judged.problems.length;
 
-const sayKept = (found: Problem): Problem =>
+/** The Problem of something that has good content from before. */
+export const sayKept = (found: Problem): Problem =>
   found.severity === 'warning' ? found : problem({ ...found, message: `${found.message}; its last good content stays in use` });
 
 function duplicate(second: Parsed<Kind>, first: Parsed<Kind>): Problem {

@@ -17,8 +17,15 @@ export interface Manifest {
   readonly problems: readonly Problem[];
 }
 
+/** A parsed document: with lines counted from its own first line, and as it stood in the file. */
+interface CachedDocument {
+  readonly part: ObjectsAndProblems;
+  readonly line: number;
+  readonly placed: ObjectsAndProblems;
+}
+
 /** Results of the documents of one file by their text, so that an edit costs only the documents that it changed. */
-export type DocumentCache = ReadonlyMap<string, ObjectsAndProblems>;
+export type DocumentCache = ReadonlyMap<string, CachedDocument>;
 
 /** Nesting and size of what one file may hold; more makes it unreadable. */
 const MAX_DEPTH = 64;
@@ -35,14 +42,15 @@ export function parseManifest(
   context: ParseContext,
   cache: DocumentCache = new Map(),
 ): { readonly manifest: Manifest; readonly cache: DocumentCache } {
-  const used = new Map<string, ObjectsAndProblems>();
+  const used = new Map<string, CachedDocument>();
   const parts: ObjectsAndProblems[] = [];
   try {
     for (const chunk of file.endsWith('.json') ? [{ text, line: 1 }] : splitDocuments(text)) {
       const known = used.get(chunk.text) ?? cache.get(chunk.text);
-      const part = known ?? (file.endsWith('.json') ? parseJson(chunk.text, file, context) : parseYaml(chunk, file, context));
-      used.set(chunk.text, part);
-      parts.push(moveLines(part, chunk.line - 1));
+      const part = known?.part ?? (file.endsWith('.json') ? parseJson(chunk.text, file, context) : parseYaml(chunk, file, context));
+      const placed = known?.line === chunk.line ? known.placed : moveLines(part, chunk.line - 1);
+      used.set(chunk.text, { part, line: chunk.line, placed });
+      parts.push(placed);
     }
     const objects = parts.flatMap((part) => part.objects);
     if (objects.length > MAX_OBJECTS) throw new UnreadableError(`it holds ${objects.length} objects, more than ${MAX_OBJECTS}`, 1);
@@ -66,7 +74,7 @@ const unreadable = (file: string, error: UnreadableError): Problem =>
     code: 'file-unreadable',
     object: { kind: 'File', name: file },
     message: `not valid ${file.endsWith('.json') ? 'JSON' : 'YAML'}: ${error.message}`,
-    remedy: 'correct the file; none of its objects is read before',
+    remedy: 'correct the file: one bad document makes all of it unreadable',
     origin: { file, ...(error.line === undefined ? {} : { line: error.line }) },
   });
 
@@ -164,7 +172,7 @@ const moveOrigin = (origin: Origin, by: number): Origin => (origin.line === unde
 const move = <T extends { readonly origin?: Origin }>(placed: T, by: number): T =>
   placed.origin === undefined ? placed : { ...placed, origin: moveOrigin(placed.origin, by) };
 
-/** The same result further down the file. What is at its place already keeps its identity. */
+/** The same result further down the file. */
 function moveLines(part: ObjectsAndProblems, by: number): ObjectsAndProblems {
   if (by === 0) return part;
   return {

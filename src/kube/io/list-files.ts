@@ -9,6 +9,9 @@ import type { Problem } from '../../model/problem.ts';
 export const MAX_FILE_BYTES = 4 * 1024 * 1024;
 const MAX_FILES = 10_000;
 const MAX_DEPTH = 16;
+const STATS_AT_ONCE = 32;
+
+const isManifest = (path: string): boolean => /\.(?:ya?ml|json)$/.test(path);
 
 /** One file of the folder. With `refused` it must not be read, for that reason. */
 export interface ListedFile {
@@ -50,26 +53,33 @@ export async function listFiles(root: string): Promise<Listing> {
     if (depth > MAX_DEPTH) throw new Error(`folders are nested more than ${MAX_DEPTH} deep`);
     const entries = (await readdir(realFolder, { withFileTypes: true })).filter(({ name }) => !name.startsWith('.'));
     folders.set(identity, realFolder);
+    entries.sort((a, b) => byCodeUnit(a.name, b.name));
     // Links last: a file reached both ways keeps its own name.
-    const ordered = entries.sort((a, b) => Number(a.isSymbolicLink()) - Number(b.isSymbolicLink()) || byCodeUnit(a.name, b.name));
-    for (const { name } of ordered) {
-      const path = join(folder, name);
-      await attempt(path, () => visit(path, join(realFolder, name), depth), /\.(?:ya?ml|json)$/.test(name));
+    for (const links of [false, true]) {
+      const group = entries.filter((entry) => entry.isSymbolicLink() === links);
+      for (let i = 0; i < group.length; i += STATS_AT_ONCE) {
+        await Promise.all(
+          group.slice(i, i + STATS_AT_ONCE).map(async ({ name }) => {
+            const path = join(folder, name);
+            await attempt(path, () => visit(path, join(realFolder, name), depth), isManifest(name));
+          }),
+        );
+      }
     }
   };
 
   const visit = async (path: string, realEntry: string, depth: number): Promise<void> => {
-    const isLink = (await lstat(realEntry)).isSymbolicLink();
-    const manifest = /\.(?:ya?ml|json)$/.test(path);
+    const manifest = isManifest(path);
     let target = realEntry;
-    if (isLink) {
+    let found = await lstat(realEntry);
+    if (found.isSymbolicLink()) {
       target = await realpath(realEntry);
       if (target !== realRoot && !target.startsWith(`${realRoot}${sep}`)) {
         if (manifest) files.set(path, refuse(path, target, 'it is a link to a place outside the folder', 'copy the file into the folder'));
         return;
       }
+      found = await lstat(target);
     }
-    const found = await stat(target);
     if (found.isDirectory()) await attempt(path, () => walk(path, target, depth + 1), true);
     else if (manifest) addFile(path, target, found);
   };

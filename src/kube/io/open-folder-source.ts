@@ -1,0 +1,102 @@
+import { basename, dirname, resolve } from 'node:path';
+import type { CheckRegexes } from '../../model/proxy.ts';
+import type { Snapshot } from '../../model/snapshot.ts';
+import { FolderReader } from './folder-reader.ts';
+import { FolderWatch } from './folder-watch.ts';
+import { openInlineParser } from './manifest-parser.ts';
+import { openParserThread } from './open-parser-thread.ts';
+
+export interface FolderSourceOptions {
+  /** Folder (or single file) of Kubernetes YAML. It may appear later, vanish and come back. */
+  readonly path: string;
+  readonly globalNamespace: string;
+  /** Asked for each regular expression once. */
+  readonly checkRegexes?: CheckRegexes;
+  /** Called with each Snapshot that differs from the one before, the first time before `openFolderSource` resolves. */
+  readonly onSnapshot: (snapshot: Snapshot) => void;
+  /** What hinders watching or checking; reading itself tells its troubles as Problems. */
+  readonly onError: (error: Error) => void;
+  /** False: YAML is parsed in the caller's thread. Default true. */
+  readonly thread?: boolean;
+  /** Period of the scan that finds what the watch missed (network file systems, changed links). Default 5000. */
+  readonly rescanMs?: number;
+}
+
+export interface FolderSource {
+  /** Scans now; resolves when what it found has been delivered. */
+  rescan(): Promise<void>;
+  /** Ends watching and parsing; no Snapshot is delivered after it was called. */
+  close(): Promise<void>;
+}
+
+/** A burst of writes is over after this much silence; under endless writes a scan starts after the second time. */
+const QUIET_MS = 25;
+const LATEST_MS = 200;
+
+/**
+ * Opens a watched folder. Invariants: one scan runs at a time; a change during a scan leads to another one; a change is
+ * seen within {@link LATEST_MS} plus the time of reading, or within `rescanMs` where the system does not tell.
+ * @throws Error only when the CRD of this installation cannot be read
+ */
+export async function openFolderSource(options: FolderSourceOptions): Promise<FolderSource> {
+  const { path, globalNamespace, onSnapshot, onError, thread = true, rescanMs = 5000 } = options;
+  const parser = thread ? openParserThread(globalNamespace) : await openInlineParser(globalNamespace);
+  const reader = new FolderReader(path, parser, options.checkRegexes, onError);
+  const absolute = resolve(path);
+  let closed = false;
+  let timer: NodeJS.Timeout | undefined;
+  let dueMs = Infinity;
+  let burstSinceMs: number | undefined;
+  let running = Promise.resolve();
+
+  /** Makes the next scan start after `delayMs`, or earlier if one is due earlier. */
+  const scanIn = (delayMs: number, orEarlier = true): void => {
+    if (closed || (orEarlier && dueMs <= Date.now() + delayMs)) return;
+    dueMs = Date.now() + delayMs;
+    clearTimeout(timer);
+    timer = setTimeout(() => void scanNow(), delayMs);
+  };
+
+  /** A change was seen: wait for silence, but not for ever. */
+  const touched = (): void => {
+    const nowMs = Date.now();
+    burstSinceMs ??= nowMs;
+    scanIn(Math.max(0, Math.min(QUIET_MS, burstSinceMs + LATEST_MS - nowMs)), burstSinceMs + LATEST_MS <= nowMs);
+  };
+
+  const watch = new FolderWatch({ parent: dirname(absolute), name: basename(absolute) }, touched, onError);
+
+  const scan = async (): Promise<void> => {
+    if (closed) return;
+    burstSinceMs = undefined;
+    dueMs = Infinity;
+    const { snapshot, changed, listing, againMs } = await reader.scan(Date.now());
+    if (closed) return;
+    // What happened between listing a folder and watching it was not told: look again.
+    const opened = watch.follow(listing.folders);
+    if (changed) onSnapshot(snapshot);
+    scanIn(rescanMs);
+    if (againMs !== undefined) scanIn(againMs);
+    if (opened) scanIn(QUIET_MS);
+  };
+
+  const scanNow = (): Promise<void> => {
+    running = running.then(scan).catch((error: unknown) => {
+      onError(error instanceof Error ? error : new Error(String(error)));
+      scanIn(rescanMs);
+    });
+    return running;
+  };
+
+  await scanNow();
+  return {
+    rescan: scanNow,
+    async close() {
+      closed = true;
+      clearTimeout(timer);
+      watch.close();
+      await parser.close();
+      await running;
+    },
+  };
+}
