@@ -1,0 +1,26 @@
+import type { Socket } from 'node:net';
+
+/** HAProxy's `timeout tunnel`: silence on both sides after which a tunnel ends. */
+const TUNNEL_IDLE_MS = 3_600_000;
+
+/** Copies bytes both ways with back-pressure and half-close. Resolves when both are closed; an error of one destroys the other. */
+export function joinSockets(a: Socket, b: Socket): Promise<void> {
+  if (a.destroyed || b.destroyed) {
+    a.destroy();
+    b.destroy();
+    return Promise.resolve();
+  }
+  return new Promise((resolve) => {
+    let open = 2;
+    for (const [from, to] of [[a, b], [b, a]] as const) {
+      from.setTimeout(TUNNEL_IDLE_MS);
+      from.on('timeout', () => from.destroy());
+      from.on('error', () => to.destroy());
+      from.on('close', (hadError) => {
+        if (hadError || !to.writableEnded) to.destroy();
+        if (--open === 0) resolve();
+      });
+      from.pipe(to);
+    }
+  });
+}

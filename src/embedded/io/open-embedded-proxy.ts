@@ -1,0 +1,142 @@
+import { extname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import type { Problem } from '../../model/problem.ts';
+import type { Proxy } from '../../model/proxy.ts';
+import type { RouteTable } from '../../model/route-table.ts';
+import { servedTable } from '../serve-table.ts';
+import type { ServedTable } from '../serve-table.ts';
+import type { WorkerAnswer, WorkerOrder, WorkerSettings } from '../worker-messages.ts';
+import { Counters } from './counters.ts';
+import type { EmbeddedStatus } from './counters.ts';
+
+export interface EmbeddedProxyOptions {
+  /** Removed from requests before they are forwarded. Default `X-Onehop-Token`. */
+  readonly tokenHeader?: string;
+  /** Told when the worker died; it is started again with the last table. */
+  readonly onFault?: (error: Error) => void;
+}
+
+export interface EmbeddedProxy extends Proxy {
+  readonly kind: 'embedded';
+  /** Counters, read from shared memory: never waits. */
+  status(): EmbeddedStatus;
+}
+
+/** `.ts` in a checkout, `.js` when compiled. */
+const WORKER_FILE = new URL(`./worker${extname(fileURLToPath(import.meta.url))}`, import.meta.url);
+/** Between the end of a worker and the start of the next, so that one that cannot live does not use up the machine. */
+const RESTART_PAUSE_MS = 100;
+const RESTART_PAUSE_MAX_MS = 5_000;
+
+/** Opens the embedded proxy: its worker thread runs, without listeners until the first `apply`. */
+export function openEmbeddedProxy(options: EmbeddedProxyOptions = {}): Promise<EmbeddedProxy> {
+  return Promise.resolve(new WorkerProxy(options));
+}
+
+/**
+ * The agent's side. Invariants: at most one worker lives; an order that a dying worker left unanswered is sent to the next one; a new
+ * worker gets the last table first; after `close` none is started.
+ */
+class WorkerProxy implements EmbeddedProxy {
+  readonly kind = 'embedded';
+  readonly #options: EmbeddedProxyOptions;
+  readonly #counters = new Counters();
+  #worker: Worker | undefined;
+  #table: ServedTable | undefined;
+  #listeners: ReadonlySet<string> = new Set();
+  readonly #waiting = new Map<number, (answer: WorkerAnswer) => void>();
+  #nextId = 0;
+  #restarts = 0;
+  #faultsInARow = 0;
+  #closed = false;
+  #restartTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: EmbeddedProxyOptions) {
+    this.#options = options;
+    this.#start();
+  }
+
+  async apply(table: RouteTable): Promise<readonly Problem[]> {
+    if (this.#closed) return [];
+    this.#table = servedTable(table);
+    const { problems } = await this.#order({ kind: 'apply', table: this.#table });
+    return problems;
+  }
+
+  listeners(): ReadonlySet<string> {
+    return this.#listeners;
+  }
+
+  status(): EmbeddedStatus {
+    return this.#counters.read(this.#restarts);
+  }
+
+  async close({ drainMs }: { readonly drainMs: number }): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#restartTimer);
+    if (this.#worker !== undefined) await this.#order({ kind: 'close', drainMs });
+    await this.#worker?.terminate();
+    this.#worker = undefined;
+    this.#listeners = new Set();
+  }
+
+  #start(): void {
+    const settings: WorkerSettings = { tokenHeader: this.#options.tokenHeader ?? 'X-Onehop-Token', counters: this.#counters.memory };
+    const worker = new Worker(WORKER_FILE, { workerData: settings, name: 'onehop-embedded', execArgv: [] });
+    worker.on('message', (answer: WorkerAnswer) => this.#answered(answer));
+    let fault: Error | undefined;
+    worker.on('error', (error) => {
+      fault = error instanceof Error ? error : new Error(String(error));
+    });
+    worker.on('exit', (code) => this.#ended(fault ?? new Error(`the embedded proxy's worker ended with code ${code}`)));
+    this.#worker = worker;
+  }
+
+  #ended(fault: Error): void {
+    this.#worker = undefined;
+    this.#listeners = new Set();
+    if (this.#closed) {
+      this.#answerAll();
+      return;
+    }
+    this.#options.onFault?.(fault);
+    const pauseMs = Math.min(RESTART_PAUSE_MS * 2 ** this.#faultsInARow, RESTART_PAUSE_MAX_MS);
+    this.#faultsInARow++;
+    this.#restarts++;
+    this.#restartTimer = setTimeout(() => this.#restart(), pauseMs);
+  }
+
+  #restart(): void {
+    this.#start();
+    if (this.#table === undefined) return;
+    // Orders left unanswered by the last worker wanted this table or an older one: one answer serves them all.
+    const unanswered = [...this.#waiting.values()];
+    this.#waiting.clear();
+    void this.#order({ kind: 'apply', table: this.#table }).then((answer) => {
+      for (const answered of unanswered) answered(answer);
+    });
+  }
+
+  #order(order: { kind: 'apply'; table: ServedTable } | { kind: 'close'; drainMs: number }): Promise<WorkerAnswer> {
+    const id = this.#nextId++;
+    return new Promise((resolve) => {
+      this.#waiting.set(id, resolve);
+      this.#worker?.postMessage({ ...order, id } satisfies WorkerOrder);
+    });
+  }
+
+  #answered(answer: WorkerAnswer): void {
+    this.#listeners = new Set(answer.listeners);
+    this.#faultsInARow = 0;
+    this.#waiting.get(answer.id)?.(answer);
+    this.#waiting.delete(answer.id);
+  }
+
+  #answerAll(): void {
+    const answers = [...this.#waiting.values()];
+    this.#waiting.clear();
+    for (const answered of answers) answered({ id: -1, problems: [], listeners: [] });
+  }
+}

@@ -1,0 +1,243 @@
+import http from 'node:http';
+import http2 from 'node:http2';
+import type { Socket } from 'node:net';
+import type { Problem } from '../../model/problem.ts';
+import type { Version } from '../../model/route-table.ts';
+import { declaresBody, lastHeaderValue } from '../headers.ts';
+import { canonicalAddress } from '../identify.ts';
+import type { CompiledRegex } from '../compile-regex.ts';
+import { decide } from '../decide.ts';
+import type { Decision } from '../decide.ts';
+import { planListeners, wantedListeners } from '../plan-listeners.ts';
+import type { WantedListener } from '../plan-listeners.ts';
+import { compileRoutes } from '../serve-table.ts';
+import type { ServedTable } from '../serve-table.ts';
+import { Admission } from './admission.ts';
+import { bindProblem } from './bind-problem.ts';
+import type { Counters } from './counters.ts';
+import { forwardHttp, refuseHttp } from './forward-http.ts';
+import type { ClientRequest, ClientResponse, ForwardTools, HttpCall } from './forward-http.ts';
+import { forwardTcp } from './forward-tcp.ts';
+import { openHttp1Client } from './http1-exchange.ts';
+import { openHttp2Client } from './http2-exchange.ts';
+import { RouteListener } from './route-listener.ts';
+import type { ConnectionHandlers } from './route-listener.ts';
+import { ServerPool } from './server-pool.ts';
+
+/** As HAProxy's `timeout http-request` and `timeout http-keep-alive`. */
+const HEADERS_TIMEOUT_MS = 10_000;
+const KEEP_ALIVE_MS = 60_000;
+/** Listeners opened at the same time. */
+const OPEN_BATCH = 64;
+
+/**
+ * Serves the routes of the newest table in this thread. Invariants: `apply` and `close` never overlap (their caller sees to it); a call is
+ * decided by the route that its listener has when the caller is known; an error in one call or connection ends that one alone.
+ */
+export class RouteServer {
+  readonly #counters: Counters;
+  readonly #listeners = new Map<string, RouteListener>();
+  readonly #connections = new Map<Socket, RouteListener>();
+  /** HTTP/2 connections; a session's own `socket` is a proxy object. */
+  readonly #sessions = new Map<http2.Http2Session, Socket>();
+  readonly #admission = new Admission();
+  readonly #http1Client = openHttp1Client();
+  readonly #http2Client = openHttp2Client();
+  readonly #tools: ForwardTools;
+  readonly #http1: http.Server;
+  readonly #http2: http2.Http2Server;
+  #regexes: ReadonlyMap<string, CompiledRegex> = new Map();
+
+  constructor(options: { readonly tokenHeader: string; readonly counters: Counters }) {
+    this.#counters = options.counters;
+    this.#tools = { pool: new ServerPool(), counters: options.counters, tokenHeader: options.tokenHeader, openHttp1: this.#http1Client.open, openHttp2: this.#http2Client.open };
+    this.#http1 = this.#createHttp1();
+    this.#http2 = this.#createHttp2();
+  }
+
+  /** Brings listeners, routes, regexes and callers to `table`. Problems are those of routes that could not be opened or matched. */
+  async apply(table: ServedTable): Promise<readonly Problem[]> {
+    const { routes, regexes, problems } = compileRoutes(table.routes, this.#regexes);
+    const plan = planListeners(new Set(this.#listeners.keys()), wantedListeners(routes));
+    // Before the routes: a route may only be asked with the patterns that it brings.
+    this.#regexes = new Map([...this.#regexes, ...regexes]);
+    for (const wanted of plan.keep) {
+      const listener = this.#listeners.get(wanted.key);
+      if (listener !== undefined) listener.wanted = wanted;
+    }
+    this.#regexes = regexes;
+    this.#admission.setCallers(table.callers);
+    this.#tools.pool.prune();
+    for (const key of plan.close) this.#closeListener(key);
+    const failed: Problem[] = [];
+    for (let i = 0; i < plan.open.length; i += OPEN_BATCH) {
+      const batch = plan.open.slice(i, i + OPEN_BATCH).map((wanted) => this.#openListener(wanted));
+      failed.push(...(await Promise.all(batch)).filter((found) => found !== undefined));
+    }
+    return [...problems, ...failed];
+  }
+
+  listeners(): string[] {
+    return [...this.#listeners.keys()];
+  }
+
+  /** No new connections; those open get `drainMs` to finish, then they are cut. */
+  async close(drainMs: number): Promise<void> {
+    for (const key of this.listeners()) this.#closeListener(key);
+    const deadline = performance.now() + drainMs;
+    while (this.#connections.size > 0 && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
+    for (const socket of this.#connections.keys()) socket.destroy();
+    this.#http1Client.close();
+    this.#http2Client.close();
+    this.#http1.close();
+    this.#http1.closeAllConnections();
+  }
+
+  async #openListener(wanted: WantedListener): Promise<Problem | undefined> {
+    try {
+      this.#listeners.set(wanted.key, await RouteListener.open(wanted, this.#handlers));
+      return undefined;
+    } catch (error) {
+      return bindProblem(wanted, error as NodeJS.ErrnoException);
+    }
+  }
+
+  #closeListener(key: string): void {
+    this.#listeners.get(key)?.close();
+    this.#listeners.delete(key);
+    for (const [session, socket] of this.#sessions) if (this.#connections.get(socket)?.closing === true) session.close();
+    // The others end after the answer that they carry.
+    const multiplexed = new Set(this.#sessions.values());
+    for (const [socket, listener] of this.#connections) if (listener.closing && !this.#busy.has(socket) && !multiplexed.has(socket)) socket.end();
+  }
+
+  /** Connections with a call in progress. */
+  readonly #busy = new WeakSet<Socket>();
+
+  readonly #handlers: ConnectionHandlers = {
+    accepted: (socket, listener) => {
+      this.#connections.set(socket, listener);
+      this.#counters.add('connections');
+      socket.once('close', () => {
+        this.#connections.delete(socket);
+        this.#counters.add('connections', -1);
+      });
+    },
+    http1: (socket) => this.#http1.emit('connection', socket),
+    http2: (socket) => {
+      // Node makes the session, and says so, before `emit` returns.
+      this.#http2.once('session', (session) => {
+        this.#sessions.set(session, socket);
+        session.on('close', () => this.#sessions.delete(session));
+      });
+      this.#http2.emit('connection', socket);
+    },
+    tcp: (socket, listener) => void this.#serveTcp(socket, listener).catch(() => socket.destroy()),
+  };
+
+  #createHttp1(): http.Server {
+    const server = http.createServer({ headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: 0, keepAliveTimeout: KEEP_ALIVE_MS, shouldUpgradeCallback: isUpgrade });
+    server.on('request', (request, response) => this.#start(request, response));
+    server.on('checkContinue', (request: http.IncomingMessage, response: http.ServerResponse) => this.#start(request, response));
+    server.on('upgrade', (request: http.IncomingMessage, socket: Socket, head: Buffer) => {
+      const response = new http.ServerResponse(request);
+      response.shouldKeepAlive = false;
+      response.assignSocket(socket);
+      response.on('finish', () => socket.end());
+      this.#start(request, response, { socket, head });
+    });
+    // This server gets its sockets from the route listeners and never listens; the event starts its check of header timeouts.
+    server.emit('listening');
+    return server;
+  }
+
+  #createHttp2(): http2.Http2Server {
+    const server = http2.createServer({ settings: { maxConcurrentStreams: 250, maxHeaderListSize: 16_384 } });
+    server.on('session', (session) => session.on('error', () => session.destroy()));
+    server.on('request', (request, response) => this.#start(request, response));
+    server.on('checkContinue', (request: http2.Http2ServerRequest, response: http2.Http2ServerResponse) => this.#start(request, response));
+    server.on('sessionError', () => {});
+    return server;
+  }
+
+  #socketOf(session: http2.Http2Session | undefined): Socket | undefined {
+    return session === undefined ? undefined : this.#sessions.get(session);
+  }
+
+  #start(request: ClientRequest, response: ClientResponse, upgrade?: HttpCall['upgrade']): void {
+    const socket = request instanceof http2.Http2ServerRequest ? this.#socketOf(request.stream.session) : request.socket;
+    const listener = socket === undefined ? undefined : this.#connections.get(socket);
+    if (socket === undefined || listener === undefined) return void response.destroy?.();
+    const gone = new AbortController();
+    const leave = (): void => {
+      this.#busy.delete(socket);
+      // The listener closed while this answer was on its way.
+      if (listener.closing && !(request instanceof http2.Http2ServerRequest)) socket.end();
+      if (!response.writableFinished) gone.abort();
+    };
+    this.#busy.add(socket);
+    response.on('close', leave);
+    response.on('error', leave);
+    request.on('error', () => {});
+    const call: HttpCall = {
+      request,
+      response,
+      clientAddress: canonicalAddress(socket.remoteAddress ?? ''),
+      gone: gone.signal,
+      lastOnConnection: () => listener.closing,
+      ...(upgrade === undefined ? {} : { upgrade }),
+    };
+    this.#serveHttp(call, listener).catch(() => socket.destroy());
+  }
+
+  async #serveHttp(call: HttpCall, listener: RouteListener): Promise<void> {
+    const identity = await this.#admission.identify(call.clientAddress, call.gone);
+    if (call.gone.aborted) return;
+    const { route, arrivedOn } = listener.wanted;
+    const raw = call.request.rawHeaders;
+    const decision = decide(route, {
+      identity,
+      arrivedOn,
+      headerValue: (name) => lastHeaderValue(raw, name),
+      draw: Math.random(),
+      matches: (pattern, value) => this.#matches(pattern, value),
+    });
+    if (decision.kind === 'refuse') {
+      refuseHttp(call, decision.code, this.#counters);
+      return;
+    }
+    await forwardHttp(call, route, decision.version, hashKey(decision.version, call.clientAddress, raw), this.#tools);
+  }
+
+  async #serveTcp(socket: Socket, listener: RouteListener): Promise<void> {
+    const gone = new AbortController();
+    socket.once('close', () => gone.abort());
+    this.#busy.add(socket);
+    const clientAddress = canonicalAddress(socket.remoteAddress ?? '');
+    const identity = await this.#admission.identify(clientAddress, gone.signal);
+    if (gone.signal.aborted) return;
+    const { route, arrivedOn } = listener.wanted;
+    const decision: Decision = decide(route, { identity, arrivedOn, headerValue: () => undefined, draw: Math.random(), matches: () => false });
+    if (decision.kind === 'refuse') {
+      this.#counters.add(decision.code);
+      socket.destroy();
+      return;
+    }
+    await forwardTcp(socket, route, decision.version, hashKey(decision.version, clientAddress, []), this.#tools);
+  }
+
+  #matches(pattern: string, value: string): boolean {
+    return this.#regexes.get(pattern)?.test(value) ?? false;
+  }
+}
+
+/** `Upgrade: h2c` is answered as HTTP/1.1, as HAProxy does; every other protocol is the server's to accept. */
+function isUpgrade(request: http.IncomingMessage): boolean {
+  const protocol = lastHeaderValue(request.rawHeaders, 'upgrade')?.toLowerCase() ?? '';
+  return protocol !== '' && protocol !== 'h2c' && !declaresBody(request.rawHeaders);
+}
+
+function hashKey(version: Version, clientAddress: string, raw: readonly string[]): string | undefined {
+  if (version.algorithm === 'SourceHash') return clientAddress;
+  return version.algorithm === 'HeaderHash' && version.hashHeader !== undefined ? lastHeaderValue(raw, version.hashHeader) : undefined;
+}
