@@ -17,7 +17,7 @@ const server = await openDnsServer({
 process.stdout.write('ready\n');
 process.once('SIGTERM', () => void server.close().then(() => process.exit(0)));
 
-for (let round = 0; mode === 'busy'; round++) {
+for (let round = 0, rounds = mode === 'busy' ? Infinity : 0; round < rounds; round++) {
   const endpoints = Array.from({ length: 10_000 }, (_, i) => ({ address: `10.${round % 250}.${i >> 8}.${i & 255}`, port: 8080, tier: 'any', pod: `ns/pod-${i}` }));
   JSON.parse(JSON.stringify(endpoints.sort((a, b) => (a.address < b.address ? -1 : 1))));
   await server.update(dnsZone(manyDnsRoutes(Number(routes) - (round % 2))));
