@@ -12,6 +12,9 @@ export interface MetricText<Label extends string> {
   readonly labels?: readonly Label[];
 }
 
+/** Reads a metric's samples at a scrape; what lives in another thread takes a moment. */
+export type ReadSamples<Label extends string> = () => Iterable<Sample<Label>> | Promise<Iterable<Sample<Label>>>;
+
 /** Series of one metric that are shown; a node with 1,000 routes of two versions stays below it. */
 export const MAX_SERIES_PER_METRIC = 10_000;
 
@@ -30,15 +33,16 @@ export class Metrics {
   }
 
   /** A counter whose values are read at each scrape; they must only grow, and start at 0 with the process. */
-  counter<Label extends string>(text: MetricText<Label>, read: () => Iterable<Sample<Label>>): void {
+  counter<Label extends string>(text: MetricText<Label>, read: ReadSamples<Label>): void {
     const metric = new Counter<Label>({
       name: text.name,
       help: text.help,
       labelNames: text.labels ?? [],
       registers: [this.registry],
-      collect: () => {
+      collect: async () => {
+        const samples = await read();
         metric.reset();
-        for (const { labels, value } of this.#bounded(text.name, read())) {
+        for (const { labels, value } of this.#bounded(text.name, samples)) {
           if (labels === undefined) metric.inc(value);
           else metric.inc(labels, value);
         }
@@ -47,15 +51,16 @@ export class Metrics {
   }
 
   /** A gauge whose values are read at each scrape. */
-  gauge<Label extends string>(text: MetricText<Label>, read: () => Iterable<Sample<Label>>): void {
+  gauge<Label extends string>(text: MetricText<Label>, read: ReadSamples<Label>): void {
     const metric = new Gauge<Label>({
       name: text.name,
       help: text.help,
       labelNames: text.labels ?? [],
       registers: [this.registry],
-      collect: () => {
+      collect: async () => {
+        const samples = await read();
         metric.reset();
-        for (const { labels, value } of this.#bounded(text.name, read())) {
+        for (const { labels, value } of this.#bounded(text.name, samples)) {
           if (labels === undefined) metric.set(value);
           else metric.set(labels, value);
         }

@@ -1,0 +1,47 @@
+import type { Metrics } from '../daemon/metrics.ts';
+import type { DnsCounters } from '../dns/dns-counters.ts';
+import type { Problem } from '../model/problem.ts';
+import type { RouteTable } from '../model/route-table.ts';
+
+/** What the metrics read at each scrape. */
+export interface Observed {
+  readonly table: () => RouteTable | undefined;
+  readonly problems: () => readonly Problem[];
+  readonly generation: () => number;
+  readonly dns: () => Promise<DnsCounters | undefined>;
+  /** Counters of the proxy: name (without prefix) -> value, a fixed small set. */
+  readonly proxy: () => Promise<Readonly<Record<string, number>>>;
+}
+
+/** Registers the agent's metrics. Labels are of fixed sets or of this node's own; none names a caller. */
+export function addAgentMetrics(metrics: Metrics, observed: Observed): void {
+  metrics.gauge({ name: 'onehop_routes', help: 'Routes in the table of this node' }, () => [{ value: observed.table()?.routes.length ?? 0 }]);
+  metrics.gauge({ name: 'onehop_local_pods', help: 'Live pods of this node known by their address' }, () => [{ value: observed.table()?.callers.pods.length ?? 0 }]);
+  metrics.gauge({ name: 'onehop_generation', help: 'Tables applied since the start' }, () => [{ value: observed.generation() }]);
+  metrics.gauge({ name: 'onehop_problems', help: 'Problems by code', labels: ['code', 'severity'] }, function* () {
+    const counts = Map.groupBy(observed.problems(), (one) => `${one.code} ${one.severity}`);
+    for (const [key, { length }] of counts) {
+      const [code = '', severity = ''] = key.split(' ');
+      yield { labels: { code, severity }, value: length };
+    }
+  });
+  metrics.gauge({ name: 'onehop_route_problems', help: 'Problems of one route by code', labels: ['namespace', 'route', 'code'] }, function* () {
+    const routes = observed.problems().filter(({ object }) => object.kind === 'ServiceRoute');
+    const counts = Map.groupBy(routes, ({ object, code }) => `${object.namespace ?? ''}/${object.name}/${code}`);
+    for (const [key, { length }] of counts) {
+      const [namespace = '', route = '', code = ''] = key.split('/');
+      yield { labels: { namespace, route, code }, value: length };
+    }
+  });
+  metrics.counter({ name: 'onehop_dns_queries_total', help: 'DNS queries by type', labels: ['type'] }, async () =>
+    Object.entries((await observed.dns())?.queries ?? {}).map(([type, value]) => ({ labels: { type }, value })),
+  );
+  metrics.counter({ name: 'onehop_dns_answers_total', help: 'DNS answers by response code', labels: ['rcode'] }, async () =>
+    Object.entries((await observed.dns())?.answers ?? {}).map(([rcode, value]) => ({ labels: { rcode }, value })),
+  );
+  metrics.gauge({ name: 'onehop_dns_names', help: 'Names that DNS knows' }, async () => [{ value: (await observed.dns())?.names ?? 0 }]);
+  metrics.gauge({ name: 'onehop_dns_tcp_clients', help: 'Open DNS connections over TCP' }, async () => [{ value: (await observed.dns())?.tcpClients ?? 0 }]);
+  metrics.gauge({ name: 'onehop_proxy', help: 'State and counts of the proxy', labels: ['what'] }, async () =>
+    Object.entries(await observed.proxy()).map(([what, value]) => ({ labels: { what }, value })),
+  );
+}

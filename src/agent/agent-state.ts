@@ -1,0 +1,76 @@
+import type { Logger } from '../daemon/io/logger.ts';
+import type { AdminRoutes } from '../daemon/io/admin-server.ts';
+import type { Metrics } from '../daemon/metrics.ts';
+import type { TableView } from '../desired/table-view.ts';
+import { problemLine, type Problem } from '../model/problem.ts';
+import type { Proxy } from '../model/proxy.ts';
+import type { Settings } from '../settings/settings.ts';
+import { addAgentMetrics, type Observed } from './agent-metrics.ts';
+import { ProblemLog } from './problem-log.ts';
+import type { InEffect } from './reconcile.ts';
+import { buildRoutesView } from './routes-view.ts';
+
+/** Problem lines written per pass; the rest is in `/routes`. */
+const MAX_LOGGED = 50;
+
+/** What this node has in effect, and how it is shown: log, metrics, admin server. */
+export class AgentState {
+  readonly #settings: Settings;
+  readonly #log: Logger;
+  readonly #problemLog = new ProblemLog();
+  #effect: InEffect | undefined;
+
+  constructor(settings: Settings, log: Logger) {
+    this.#settings = settings;
+    this.#log = log;
+  }
+
+  get effect(): InEffect | undefined {
+    return this.#effect;
+  }
+
+  /** A pass is through. */
+  publish(effect: InEffect): void {
+    this.#effect = effect;
+    const { appeared, resolved } = this.#problemLog.update(this.#problems());
+    for (const one of appeared.slice(0, MAX_LOGGED)) this.#log.warn({ code: one.code, object: one.object }, problemLine(one));
+    for (const line of resolved.slice(0, MAX_LOGGED)) this.#log.info(`resolved: ${line}`);
+    const more = appeared.length + resolved.length - Math.min(appeared.length, MAX_LOGGED) - Math.min(resolved.length, MAX_LOGGED);
+    if (more > 0) this.#log.warn(`${more} more problems appeared or were resolved; see 'onehop routes'`);
+    const { table, generation } = effect;
+    this.#log.debug({ generation, routes: table.routes.length, pods: table.callers.pods.length, problems: this.#problems().length }, 'table in effect');
+  }
+
+  addMetrics(metrics: Metrics, parts: Pick<Observed, 'dns' | 'proxy'>): void {
+    addAgentMetrics(metrics, {
+      table: () => this.#effect?.table,
+      problems: () => this.#problems(),
+      generation: () => this.#effect?.generation ?? 0,
+      ...parts,
+    });
+  }
+
+  adminRoutes(proxy: Proxy['kind']): AdminRoutes {
+    const whenReady = (render: (effect: InEffect) => object) => () => {
+      const effect = this.#effect;
+      if (effect === undefined) return { status: 503, body: 'no table is in effect yet; see /readyz\n' };
+      return { contentType: 'application/json', body: `${JSON.stringify(render(effect))}\n` };
+    };
+    const { source, zone, globalNamespace, vipPool: pool, dnsListen } = this.#settings;
+    const sourceName = source.kind === 'dir' ? `dir:${source.path}` : source.kind;
+    return {
+      '/routes': {
+        access: 'host',
+        handler: whenReady(({ table, generation, problems }) => buildRoutesView(table, { generation, source: sourceName, proxy, problems })),
+      },
+      '/table': {
+        access: 'host',
+        handler: whenReady(({ table, generation, problems }) => ({ generation, proxy, zone, globalNamespace, pool, dnsListen, table, applyProblems: problems }) satisfies TableView),
+      },
+    };
+  }
+
+  #problems(): readonly Problem[] {
+    return this.#effect === undefined ? [] : [...this.#effect.table.problems, ...this.#effect.problems];
+  }
+}

@@ -1,0 +1,39 @@
+import type { Logger } from '../daemon/io/logger.ts';
+import { buildDnsAccess } from '../dns/access.ts';
+import type { DnsCounters } from '../dns/dns-counters.ts';
+import { ListenError } from '../dns/io/listen-error.ts';
+import { openDnsServer, type DnsServer } from '../dns/io/open-dns-server.ts';
+import type { Zone } from '../dns/zone.ts';
+import { CodedError } from '../model/coded-error.ts';
+import { listenerKey } from '../model/proxy.ts';
+import type { Settings } from '../settings/settings.ts';
+
+/** DNS of this node: bound at the first zone, because an agent that knows nothing must not answer NXDOMAIN. */
+export interface DnsFront {
+  serve(zone: Zone): Promise<void>;
+  /** Undefined until it is bound. */
+  counters(): Promise<DnsCounters | undefined>;
+  close(): Promise<void>;
+}
+
+/** Opens nothing yet; see {@link DnsFront.serve}, which rejects with a CodedError when an address cannot be bound. */
+export function openDnsFront(settings: Settings, log: Logger): DnsFront {
+  let server: DnsServer | undefined;
+  return {
+    serve: async (zone) => {
+      if (server !== undefined) return server.update(zone);
+      server = await openDnsServer({
+        listen: settings.dnsListen,
+        zone,
+        access: buildDnsAccess(settings.vipPool),
+        onFault: (cause) => log.error({ error: cause.message }, 'the DNS thread was lost'),
+      }).catch((error: unknown) => {
+        if (error instanceof ListenError) throw new CodedError({ code: 'dns-listen', message: error.message, remedy: 'then start again' }, error);
+        throw error;
+      });
+      log.info({ listen: server.addresses().map(({ address, port }) => listenerKey(address, port)) }, 'DNS answers');
+    },
+    counters: async () => server?.counters(),
+    close: async () => server?.close(),
+  };
+}

@@ -1,0 +1,166 @@
+import { mkdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+import { Backoff } from '../daemon/backoff.ts';
+import { closeInOrder, type CloseStep } from '../daemon/close-in-order.ts';
+import { openAdminServer } from '../daemon/io/admin-server.ts';
+import { openLogger, type Logger } from '../daemon/io/logger.ts';
+import { addProcessMetrics } from '../daemon/io/process-metrics.ts';
+import { runUntilSignal } from '../daemon/io/run-until-signal.ts';
+import { sleep } from '../daemon/io/timers.ts';
+import { Metrics } from '../daemon/metrics.ts';
+import { Readiness } from '../daemon/readiness.ts';
+import { SerialRunner } from '../daemon/serial-runner.ts';
+import { openFolderSource } from '../kube/io/open-folder-source.ts';
+import { CodedError, messageOf } from '../model/coded-error.ts';
+import type { Snapshot } from '../model/snapshot.ts';
+import { checkListeners } from '../node/io/ports.ts';
+import { ownAddresses } from '../node/io/read-node.ts';
+import { parseSettings } from '../settings/parse-settings.ts';
+import type { Settings } from '../settings/settings.ts';
+import { AgentState } from './agent-state.ts';
+import { openDnsFront } from './dns-front.ts';
+import { openLedgerFile } from '../routing/io/ledger-file.ts';
+import { openNodeNetwork } from './node-network.ts';
+import { openProxy } from './open-proxy.ts';
+import { reconcile } from './reconcile.ts';
+
+/** Drain of a standalone agent: how long calls in flight may take after SIGTERM (design section 6). */
+const DRAIN_MS = 10_000;
+/** Taken ports, quarantines and drift are looked at again this often, without any change. */
+const RESYNC_MS = 10_000;
+
+/** `onehop agent`: runs until a signal. Resolves with the exit code: 0 asked to stop, 2 wrong usage, 3 cannot run. */
+export async function runAgent(argv: readonly string[], version: string): Promise<number> {
+  const parsed = parseSettings(argv, process.env, { hostname: hostname(), workingDirectory: process.cwd(), terminal: process.stderr.isTTY });
+  if ('help' in parsed) {
+    process.stdout.write(parsed.help);
+    return 0;
+  }
+  if ('errors' in parsed) {
+    process.stderr.write(`${parsed.errors.map((line) => `onehop agent: ${line}\n`).join('')}See 'onehop agent --help'.\n`);
+    return 2;
+  }
+  const { settings } = parsed;
+  const log = openLogger({ level: settings.logLevel, format: settings.logFormat, colorize: settings.logFormat === 'pretty' && process.stderr.isTTY });
+  const opened: CloseStep[] = [];
+  try {
+    const { failed } = await start(settings, version, log, opened);
+    return await runUntilSignal({
+      steps: () => opened.toReversed(),
+      deadlineMs: DRAIN_MS,
+      failed,
+      onStop: (reason) => log.info({ reason }, 'stopping: draining what is in flight'),
+      onClosed: (steps) => {
+        for (const step of steps) if (step.outcome !== 'closed') log.error({ step: step.name, outcome: step.outcome, error: step.error }, 'not closed cleanly');
+        log.info('stopped');
+      },
+    });
+  } catch (error) {
+    await closeInOrder(opened.toReversed(), { deadlineMs: 0, graceMs: 2_000, now: () => performance.now(), sleep });
+    if (!(error instanceof CodedError)) throw error;
+    process.stderr.write(`onehop agent: ${error.line}\n`);
+    return error.exitCode;
+  }
+}
+
+/** Opens everything in order; each part is noted in `opened`, to be closed in reverse. `failed` rejects when the process cannot go on. */
+async function start(settings: Settings, version: string, log: Logger, opened: CloseStep[]): Promise<{ readonly failed: Promise<never> }> {
+  const { path } = settings.source.kind === 'dir' ? settings.source : { path: '' };
+  log.info({ version, node: settings.nodeName, source: `dir:${path}`, pool: settings.vipPool.cidr, zone: settings.zone }, 'onehop agent starts');
+  const readiness = new Readiness({ source: 'the first snapshot', proxy: 'the first table', dns: 'the first table' });
+  const metrics = new Metrics();
+  addProcessMetrics(metrics);
+  await makeRunDir(settings.runDir);
+
+  const ledgerFile = await openLedgerFile(settings.stateDir);
+  if (ledgerFile.warning !== undefined) log.warn(ledgerFile.warning);
+
+  const network = await openNodeNetwork(settings, log.child({ room: 'node' }));
+  opened.push({ name: 'node network', close: () => network.close() });
+
+  const state = new AgentState(settings, log);
+  const proxy = await openProxy(settings, log.child({ room: 'proxy' }));
+  opened.push({ name: 'proxy', close: (remainingMs) => proxy.close({ drainMs: remainingMs, leaveRunning: settings.haproxyAttach }) });
+  const dns = openDnsFront(settings, log.child({ room: 'dns' }));
+  opened.push({ name: 'dns', close: () => dns.close() });
+
+  state.addMetrics(metrics, { dns: () => dns.counters(), proxy: () => proxy.counters() });
+  const admin = await openAdminServer({
+    listen: settings.adminListen,
+    pool: settings.vipPool,
+    socketPath: join(settings.runDir, 'admin.sock'),
+    ownAddresses,
+    readiness,
+    metrics,
+    routes: state.adminRoutes(proxy.kind),
+    onError: (what, error) => log.error({ what, error }, 'admin request failed'),
+  });
+  opened.unshift({ name: 'admin server', close: () => admin.close() });
+  for (const warning of admin.warnings) log.warn(warning);
+
+  const fatal = Promise.withResolvers<never>();
+  const runner = new SerialRunner<Snapshot>({
+    apply: async (snapshot) => {
+      readiness.done('source');
+      const effect = await reconcile(
+        {
+          now: Date.now,
+          options: () => ({
+            nodeName: settings.nodeName,
+            ownAddresses: ownAddresses(),
+            pool: settings.vipPool,
+            globalNamespace: settings.globalNamespace,
+            trustedCallers: settings.trustedCallers,
+            httpPort: settings.httpPort,
+            zoneName: settings.zone,
+            version,
+          }),
+          proxy,
+          saveLedger: (ledger) => ledgerFile.write(ledger),
+          prepareNode: (table) => network.ensure(table),
+          checkListeners: (wanted) => checkListeners(wanted, { ownListeners: proxy.listeners() }),
+          serveZone: (zone) => dns.serve(zone),
+        },
+        snapshot,
+        state.effect ?? { generation: 0, ledger: ledgerFile.ledger },
+      );
+      state.publish(effect);
+      readiness.done('proxy');
+      readiness.done('dns');
+    },
+    onError: (error, retryInMs) => {
+      // What cannot come right by itself at the start ends the process with its remedy; later, what is in effect stays.
+      if (state.effect === undefined && error instanceof CodedError) fatal.reject(error);
+      log.error({ error: messageOf(error), retryInMs }, 'the change could not be applied and is tried again');
+    },
+    backoff: new Backoff({ baseMs: 100, maxMs: 10_000 }, Math.random),
+    sleep,
+  });
+  opened.push({ name: 'reconciler', close: () => runner.close() });
+
+  let latest: Snapshot | undefined;
+  const source = await openFolderSource({
+    path,
+    globalNamespace: settings.globalNamespace,
+    checkRegexes: proxy.checkRegexes,
+    onSnapshot: (snapshot) => {
+      latest = snapshot;
+      runner.want(snapshot);
+    },
+    onError: (error) => log.error({ error: messageOf(error) }, 'the source failed and is tried again'),
+  });
+  opened.push({ name: 'source', close: () => source.close() });
+  const resync = setInterval(() => {
+    if (latest !== undefined) runner.want(latest);
+  }, RESYNC_MS);
+  opened.push({ name: 'resync', close: async () => clearInterval(resync) });
+  return { failed: fatal.promise };
+}
+
+async function makeRunDir(runDir: string): Promise<void> {
+  await mkdir(runDir, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    throw new CodedError({ code: 'run-dir', message: `cannot create ${runDir}: ${messageOf(error)}`, remedy: 'choose a folder that this user may write with --run-dir' }, error);
+  });
+}

@@ -1,0 +1,40 @@
+import type { Logger } from '../daemon/io/logger.ts';
+import type { RouteTable } from '../model/route-table.ts';
+import { ensureNode, removeNode } from '../node/io/ensure-node.ts';
+import type { NodeStep } from '../node/plan-node.ts';
+import type { Settings } from '../settings/settings.ts';
+
+/** The pool route, the claim table and IPv6 addresses of this node, kept while the agent runs. */
+export interface NodeNetwork {
+  /** Brings the node in step with a table's addresses; also repairs what others changed. */
+  ensure(table: RouteTable): Promise<void>;
+  /** Removes them again; with `--haproxy-attach` they stay, another generation may use them. */
+  close(): Promise<void>;
+}
+
+/**
+ * Makes the pool local before anything is bound to it. Does nothing with `--no-pool-route` or on a 127/8 pool.
+ * @throws CodedError with the remedy
+ */
+export async function openNodeNetwork(settings: Settings, log: Logger): Promise<NodeNetwork> {
+  const { vipPool: pool, poolRoute, haproxyAttach } = settings;
+  const applied: NodeStep[] = [];
+  let vips6: readonly string[] = [];
+  const bring = async (): Promise<void> => {
+    if (!poolRoute) return;
+    const steps = await ensureNode({ pool, vips6 });
+    applied.push(...steps);
+    for (const step of steps) log.info(step, 'node network');
+  };
+  await bring();
+  return {
+    ensure: async ({ routes }) => {
+      vips6 = routes.flatMap((route) => [route.vip6, route.globalVip6].filter((address) => address !== undefined));
+      await bring();
+    },
+    close: async () => {
+      if (!poolRoute || haproxyAttach) return;
+      for (const step of await removeNode({ pool, vips6 }, applied)) log.info(step, 'node network');
+    },
+  };
+}

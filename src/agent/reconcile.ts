@@ -1,0 +1,51 @@
+import { buildDesired, type DesiredOptions } from '../desired/build-desired.ts';
+import type { Zone } from '../dns/zone.ts';
+import type { Problem } from '../model/problem.ts';
+import { listenerKey, type Proxy } from '../model/proxy.ts';
+import type { RouteTable } from '../model/route-table.ts';
+import type { Snapshot } from '../model/snapshot.ts';
+import type { VipLedger } from '../routing/allocate-vips.ts';
+import { routeListeners, withholdRoutes, type RefusedListener } from './withhold-routes.ts';
+
+/** What a pass acts on. */
+export interface World {
+  readonly now: () => number;
+  readonly options: () => DesiredOptions;
+  readonly proxy: Proxy;
+  /** Writes the ledger; durable once resolved. */
+  readonly saveLedger: (ledger: VipLedger) => Promise<void>;
+  /** Makes the node ready for these addresses (pool route, claim table, IPv6 VIPs). */
+  readonly prepareNode: (table: RouteTable) => Promise<void>;
+  /** Listeners among these that cannot be opened. */
+  readonly checkListeners: (wanted: readonly { readonly address: string; readonly port: number }[]) => Promise<ReadonlyMap<string, RefusedListener>>;
+  /** Brings DNS to the zone; binds it at the first call. */
+  readonly serveZone: (zone: Zone) => Promise<void>;
+}
+
+/** What is in effect after a pass. */
+export interface InEffect {
+  readonly generation: number;
+  readonly table: RouteTable;
+  /** Found while applying: taken ports, routes the proxy refused. */
+  readonly problems: readonly Problem[];
+  readonly ledger: VipLedger;
+}
+
+/**
+ * Brings the world to a snapshot. The proxy comes before DNS: a name is only answered once its address is served.
+ * Rejects when something else than an object is at fault; what is in effect stays, and the caller tries again.
+ */
+export async function reconcile(world: World, snapshot: Snapshot, before: Pick<InEffect, 'generation' | 'ledger'>): Promise<InEffect> {
+  const { table, zone, ledger } = buildDesired(snapshot, world.options(), before.ledger, world.now());
+  await world.saveLedger(ledger);
+  await world.prepareNode(table);
+
+  const open = world.proxy.listeners();
+  const fresh = table.routes.flatMap(routeListeners).filter(({ address, port }) => !open.has(listenerKey(address, port)));
+  const refused = fresh.length === 0 ? new Map<string, RefusedListener>() : await world.checkListeners(fresh);
+  const served = withholdRoutes(table, refused);
+  const applied = await world.proxy.apply(served.table);
+
+  await world.serveZone(zone);
+  return { generation: before.generation + 1, table, problems: [...served.problems, ...applied], ledger };
+}

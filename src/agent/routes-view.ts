@@ -1,0 +1,78 @@
+import { objectKey } from '../model/names.ts';
+import type { Problem } from '../model/problem.ts';
+import type { Endpoint, Route, RouteTable, Version } from '../model/route-table.ts';
+
+/** What is in effect on this node, besides the table. */
+export interface InEffect {
+  /** Counts the tables applied since the start. */
+  readonly generation: number;
+  /** `dir:PATH` or `kubernetes`. */
+  readonly source: string;
+  readonly proxy: 'haproxy' | 'embedded';
+  /** Problems found while applying, besides those of the table. */
+  readonly problems: readonly Problem[];
+}
+
+/** Body of `GET /routes` (design: "The agent's command line"). Plain data, bounded by the objects it shows. */
+export function buildRoutesView(table: RouteTable, effect: InEffect): object {
+  return {
+    node: table.node,
+    generation: effect.generation,
+    source: effect.source,
+    proxy: effect.proxy,
+    routes: table.routes.map((route) => viewRoute(route, table, effect.problems)),
+    problems: [...table.problems, ...effect.problems],
+  };
+}
+
+function viewRoute(route: Route, table: RouteTable, applied: readonly Problem[]): object {
+  const key = objectKey(route);
+  return {
+    namespace: route.namespace,
+    name: route.name,
+    vip: route.vip,
+    ...(route.vip6 === undefined ? {} : { vip6: route.vip6 }),
+    ...(route.globalVip === undefined ? {} : { globalVip: route.globalVip }),
+    ...(route.globalVip6 === undefined ? {} : { globalVip6: route.globalVip6 }),
+    listen: route.listen,
+    protocol: route.protocol,
+    rule: route.rule,
+    ...(route.invalid ? { invalid: true } : {}),
+    versions: route.versions.map(viewVersion),
+    callers: viewCallers(route, table),
+    problems: [
+      ...route.problems,
+      ...applied.filter(({ object }) => object.kind === 'ServiceRoute' && `${object.namespace ?? ''}/${object.name}` === key),
+    ],
+  };
+}
+
+function viewVersion(version: Version): object {
+  return {
+    name: version.name,
+    ...(version.weight === undefined ? {} : { weight: version.weight }),
+    ...(version.match === undefined ? {} : { match: version.match }),
+    serverProtocol: version.serverProtocol,
+    endpoints: version.endpoints.map((endpoint) => ({ ...endpoint, use: useOf(version, endpoint) })),
+    ...(version.breaker === undefined ? {} : { breaker: version.breaker }),
+  };
+}
+
+/** What an endpoint is used for now: `active` takes traffic, `backup` stands by, `none` is beyond the next tier or not usable. */
+function useOf(version: Version, endpoint: Endpoint): 'active' | 'backup' | 'none' {
+  if (version.active.includes(endpoint)) return 'active';
+  return version.backup.includes(endpoint) ? 'backup' : 'none';
+}
+
+/** The pods of this node that may call the route, by its own VIP and by the global one. */
+function viewCallers(route: Route, table: RouteTable): object {
+  const { defaultAllow, exceptions } = route.access;
+  const excepted = new Set(exceptions);
+  const allowed = table.callers.pods.filter((caller) => excepted.has(caller.address) !== defaultAllow);
+  const name = (caller: { namespace: string; pod: string }): string => `${caller.namespace}/${caller.pod}`;
+  return {
+    defaultAllow,
+    vip: allowed.filter((caller) => caller.trusted || caller.namespace === route.namespace).map(name),
+    globalVip: route.globalVip === undefined ? [] : allowed.map(name),
+  };
+}

@@ -1,0 +1,112 @@
+import { compileRegex } from '../embedded/compile-regex.ts';
+import type { TableView } from '../desired/table-view.ts';
+import { CodedError } from '../model/coded-error.ts';
+import { objectKey } from '../model/names.ts';
+import { printable, problemLine } from '../model/problem.ts';
+import { REFUSALS } from '../model/refusal.ts';
+import { UsageError, type Command } from './command.ts';
+import { describeServers, explainCall, type CallQuestion, type Explanation, type MatchPattern, type Outcome } from './explain-call.ts';
+import { getFromAgent } from './io/admin-client.ts';
+import { askDns } from './io/ask-dns.ts';
+import { lookUpHeaderMap } from './io/look-up-header-map.ts';
+import { readTableView } from './io/read-table-view.ts';
+import { readArguments, readRunDir, readSettings, refuseRest } from './read-arguments.ts';
+
+export const explain: Command = {
+  name: 'explain',
+  summary: 'where a call goes, and why',
+  help: `Usage: onehop explain URL|NAME [--from POD|IP|host] [-H 'Name: value']... [--run-dir DIR]
+       onehop explain URL|NAME --source dir:PATH [--node-name NAME] ...
+
+Says what DNS answers, who the caller is, whether it may call, which version it reaches and why, and by which servers.
+NAME is a route as callers write it (svc21, svc21.global, svc21.shop.route.internal), namespace/name, or a VIP.
+Asks the agent on this node, or decides from a folder of Kubernetes YAML with --source (and the agent's other flags).
+
+  --from WHO      namespace/pod, a pod's name, an address, or host (default: host, a process of the node)
+  -H 'K: V'       a request header; may be repeated
+  --json          the explanation as JSON
+
+Exit codes: 0 the call is served, 1 it is refused, 2 wrong usage, 3 no agent answers.
+`,
+  run: async (argv, terminal) => {
+    const { positionals, own, rest } = readArguments(argv, {
+      from: { value: true },
+      header: { value: true, short: 'H' },
+      'run-dir': { value: true },
+      json: { value: false },
+    });
+    const [target, extra] = positionals;
+    if (target === undefined || extra !== undefined) throw new UsageError('give one URL or NAME');
+    const question = parseQuestion(target, own['from']?.at(-1) ?? 'host', own['header'] ?? []);
+    const fromFolder = rest.some((flag) => flag.startsWith('--source'));
+    if (!fromFolder) refuseRest(rest);
+    const runDir = readRunDir(own, terminal);
+    const view = fromFolder ? await readTableView(readSettings(rest, undefined, terminal)) : ((await getFromAgent(runDir, '/table')) as TableView);
+
+    const result = explainCall(view, question, matchLocally);
+    if ('error' in result) throw new CodedError({ code: 'not-explained', message: result.error, remedy: 'mend the name or the caller', exitCode: 2 });
+    const { explanation } = result;
+    const dns = fromFolder ? undefined : await askDns(view.dnsListen, explanation.dnsName);
+    const running = fromFolder || view.proxy !== 'haproxy' ? undefined : await lookUpHeaderMap(runDir, explanation.route, question.headers);
+    const refused = explanation.outcomes.every(({ decision }) => decision.kind === 'refuse');
+    if (own['json'] === undefined) terminal.out(renderExplanation(view, explanation, { dns, running }));
+    else terminal.out(`${JSON.stringify({ ...explanation, dns, running }, null, 2)}\n`);
+    return refused ? 1 : 0;
+  },
+};
+
+/** PCREs that this process cannot match exactly are said to be so: better no answer than a wrong one. */
+const matchLocally: MatchPattern = (pattern, value) => {
+  const compiled = compileRegex(pattern);
+  if ('test' in compiled) return compiled.test(value);
+  throw new CodedError({
+    code: 'regex-not-explained',
+    message: `the pattern ${printable(pattern, 80)} can be matched by HAProxy alone: ${compiled.unsupported}`,
+    remedy: 'try the call itself: curl -H ...',
+  });
+};
+
+function parseQuestion(target: string, from: string, headerLines: readonly string[]): CallQuestion {
+  const headers = new Map<string, string>();
+  for (const line of headerLines) {
+    const colon = line.indexOf(':');
+    if (colon < 1) throw new UsageError(`-H '${line}' is not 'Name: value'`);
+    headers.set(line.slice(0, colon).trim().toLowerCase(), line.slice(colon + 1).trim());
+  }
+  if (!target.includes('://')) {
+    const port = /^([^[\]]*[^:[\]]):(\d{1,5})$/.exec(target);
+    return port === null ? { host: target, from, headers } : { host: port[1] ?? '', port: Number(port[2]), from, headers };
+  }
+  if (!URL.canParse(target)) throw new UsageError(`'${target}' is not a URL`);
+  const url = new URL(target);
+  if (url.protocol !== 'http:') throw new UsageError(`${url.protocol}// is not explained; use http:// or a name`);
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  return { host, from, headers, ...(url.port === '' ? {} : { port: Number(url.port) }) };
+}
+
+/** What the running parts say, beside what the rules say; undefined where they were not asked. */
+interface Observed {
+  readonly dns: string | undefined;
+  readonly running: string | undefined;
+}
+
+function renderExplanation(view: TableView, explanation: Explanation, observed: Observed): string {
+  const { route, identity, steps, outcomes } = explanation;
+  const caller = identity.kind === 'pod' ? `pod ${identity.caller.namespace}/${identity.caller.pod}, ServiceAccount ${identity.caller.serviceAccount}` : identity.kind;
+  const lines = [
+    `route     ${objectKey(route)} (${route.protocol}, port ${route.listen}), called by its ${explanation.arrivedOn === 'global' ? 'global' : 'own'} name`,
+    `dns       ${explanation.dnsName} -> ${explanation.vip}${observed.dns === undefined ? '' : ` (the running server answers ${observed.dns})`}`,
+    `caller    ${explanation.source}: ${caller}`,
+    ...steps.filter((step) => step.rule !== 'route' && step.rule !== 'caller').map((step) => `${step.rule.padEnd(9)} ${step.passed ? 'passed' : 'refused'}: ${step.detail}`),
+    ...(observed.running === undefined ? [] : [`haproxy   ${observed.running}`]),
+    ...outcomes.flatMap((outcome) => renderOutcome(outcome, outcomes.length > 1)),
+    ...[...route.problems, ...view.applyProblems.filter(({ object }) => object.name === route.name && object.namespace === route.namespace)].map((one) => `problem   ${problemLine(one)}`),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function renderOutcome({ share, decision }: Outcome, several: boolean): readonly string[] {
+  const part = several ? `${share.toFixed(0)}%: ` : '';
+  if (decision.kind === 'refuse') return [`answer    ${part}${REFUSALS[decision.code].status} ${decision.code}: ${decision.reason}`];
+  return [`answer    ${part}version ${decision.version.name}: ${decision.reason}`, ...describeServers(decision.version).map((server) => `            ${server}`)];
+}

@@ -1,0 +1,147 @@
+import { Resolver } from 'node:dns/promises';
+import { join } from 'node:path';
+import { CodedError, systemCode } from '../../model/coded-error.ts';
+import { listenerKey } from '../../model/proxy.ts';
+import { findPoolConflicts } from '../../node/find-pool-conflicts.ts';
+import { readFdLimits } from '../../node/io/fd-limits.ts';
+import { whoListens, type Listener } from '../../node/io/ports.ts';
+import { readNode, readRoutes } from '../../node/io/read-node.ts';
+import { planNode } from '../../node/plan-node.ts';
+import { isSupported } from '../../haproxy/features.ts';
+import { probeHaproxy } from '../../haproxy/io/probe-haproxy.ts';
+import type { Settings } from '../../settings/settings.ts';
+import { getFromAgent } from './admin-client.ts';
+
+/** `note`: worth knowing, not a fault. `skipped`: does not apply here. */
+export interface Finding {
+  readonly state: 'ok' | 'problem' | 'note' | 'skipped';
+  readonly text: string;
+  readonly remedy?: string;
+}
+
+interface Check {
+  readonly name: string;
+  readonly check: (settings: Settings) => Promise<readonly Finding[]>;
+}
+
+/** Below it HAProxy could not hold a thousand routes and their connections. */
+const WANTED_FILES = 10_000;
+const DNS_TIMEOUT_MS = 1_000;
+
+const ok = (text: string): Finding => ({ state: 'ok', text });
+const skipped = (text: string): Finding => ({ state: 'skipped', text });
+const problem = (text: string, remedy: string): Finding => ({ state: 'problem', text, remedy });
+
+/** In the order of output: from the node's ground upwards. */
+export const DOCTOR_CHECKS: readonly Check[] = [
+  { name: 'pool', check: checkPool },
+  { name: 'pool overlap', check: checkOverlap },
+  { name: 'open files', check: checkFiles },
+  { name: 'haproxy', check: checkHaproxy },
+  { name: 'agent', check: checkAgent },
+  { name: 'ports', check: checkPorts },
+  { name: 'dns', check: checkDns },
+  { name: 'forward zone', check: checkForwardZone },
+];
+
+async function checkPool({ vipPool: pool, poolRoute }: Settings): Promise<readonly Finding[]> {
+  if (pool.loopback) return [skipped(`${pool.cidr} lies in 127/8: nothing to install`)];
+  try {
+    const missing = planNode({ pool, vips6: [] }, await readNode(pool));
+    if (missing.length === 0) return [ok(`${pool.cidr} is local and claimed`)];
+    return missing.map((step) => problem(`missing: ${step.kind}`, poolRoute ? 'start the agent with NET_ADMIN, it installs this' : 'install it yourself, or leave out --no-pool-route'));
+  } catch (error) {
+    if (error instanceof CodedError) return [problem(error.message, error.remedy)];
+    throw error;
+  }
+}
+
+async function checkOverlap({ vipPool: pool }: Settings): Promise<readonly Finding[]> {
+  if (pool.loopback) return [skipped('not applicable on loopback')];
+  const conflicts = findPoolConflicts(pool, await readRoutes());
+  return conflicts.length === 0 ? [ok("no other route of this node overlaps the pool")] : conflicts.map(({ message }) => problem(message, 'choose another --vip-pool'));
+}
+
+async function checkFiles(): Promise<readonly Finding[]> {
+  const limits = await readFdLimits();
+  if (limits === undefined) return [skipped('the limit of open files cannot be read')];
+  const text = `hard limit ${limits.hard}, soft ${limits.soft}`;
+  return [limits.hard >= WANTED_FILES ? ok(text) : problem(text, `raise it to ${WANTED_FILES} or more (LimitNOFILE of the unit, ulimits of the container runtime)`)];
+}
+
+async function checkHaproxy({ haproxyBin, proxy }: Settings): Promise<readonly Finding[]> {
+  if (proxy === 'embedded') return [skipped('--proxy embedded')];
+  const features = await probeHaproxy(haproxyBin);
+  if (features === undefined) {
+    const remedy = `install HAProxy 2.6 or newer (apt-get install haproxy), or name it with --haproxy-bin`;
+    return [proxy === 'haproxy' ? problem(`${haproxyBin} cannot be run`, remedy) : { state: 'note', text: `${haproxyBin} cannot be run: the embedded proxy serves`, remedy }];
+  }
+  if (!isSupported(features)) return [problem(`version ${features.version} is too old`, 'install 2.6 or newer')];
+  return [features.lua ? ok(`version ${features.version}, with Lua`) : { state: 'note', text: `version ${features.version} without Lua: callers not known yet are refused at once instead of held`, remedy: 'use a build with USE_LUA' }];
+}
+
+async function checkAgent({ runDir }: Settings): Promise<readonly Finding[]> {
+  try {
+    const view = await getFromAgent(runDir, '/routes');
+    const count = typeof view === 'object' && view !== null && 'routes' in view && Array.isArray(view.routes) ? view.routes.length : 0;
+    return [ok(`answers on ${join(runDir, 'admin.sock')}, ${count} routes`)];
+  } catch (error) {
+    if (error instanceof CodedError) return [problem(error.message, error.remedy)];
+    throw error;
+  }
+}
+
+const describe = ({ address, port, owner, uid }: Listener): string =>
+  `${listenerKey(address, port)} is held by ${owner === undefined ? `a process of uid ${uid}` : `${owner.program} (pid ${owner.pid})`}`;
+
+/** Who holds the ports that Onehop needs: its own processes, nobody yet, or a stranger. */
+async function checkPorts({ dnsListen, adminListen, httpPort }: Settings): Promise<readonly Finding[]> {
+  const findings: Finding[] = [];
+  for (const { what, address, port, flag } of [
+    ...dnsListen.map((listen) => ({ what: 'DNS (TCP)', ...listen, flag: '--dns-listen' })),
+    { what: 'admin', ...adminListen, flag: '--admin-listen' },
+  ]) {
+    const holders = await whoListens(port, address);
+    const strangers = holders.filter(({ owner }) => owner !== undefined && !isOurs(owner.program));
+    if (strangers.length > 0) findings.push(...strangers.map((one) => problem(`${what}: ${describe(one)}`, `end it, or choose another address with ${flag}`)));
+    else findings.push(holders.length === 0 ? { state: 'note', text: `${what}: nobody listens on ${listenerKey(address, port)}` } : ok(`${what}: ${holders.map(describe).join(', ')}`));
+  }
+  const wildcards = (await whoListens(httpPort)).filter((one) => (one.address === '0.0.0.0' || one.address === '::') && !isOurs(one.owner?.program ?? ''));
+  findings.push(
+    wildcards.length === 0
+      ? ok(`routes: no program takes port ${httpPort} of all addresses`)
+      : problem(`routes: ${wildcards.map(describe).join(', ')}`, `let it listen on single addresses, or choose another --http-port; routes on port ${httpPort} are not served`),
+  );
+  return findings;
+}
+
+const isOurs = (program: string): boolean => program === 'haproxy' || program.startsWith('node');
+
+async function checkDns({ dnsListen, zone }: Settings): Promise<readonly Finding[]> {
+  const findings: Finding[] = [];
+  for (const { address, port } of dnsListen) {
+    const server = listenerKey({ '0.0.0.0': '127.0.0.1', '::': '::1' }[address] ?? address, port);
+    const answer = await resolveSoa(zone, [server]);
+    findings.push('serial' in answer ? ok(`${server} answers for ${zone}, serial ${answer.serial}`) : problem(`${server} does not answer for ${zone}: ${answer.error}`, 'start the agent; see its log'));
+  }
+  return findings;
+}
+
+/** Whether the resolver of this node (or pod) reaches the zone: the CoreDNS stub zone is in place. */
+async function checkForwardZone({ zone, vipPool }: Settings): Promise<readonly Finding[]> {
+  const answer = await resolveSoa(zone);
+  if ('serial' in answer) return [ok(`this node's resolver reaches ${zone}, serial ${answer.serial}`)];
+  const text = `this node's resolver does not reach ${zone}: ${answer.error}`;
+  const remedy = `forward ${zone} to ${vipPool.dnsAddress} in CoreDNS; from a node outside the cluster's DNS this is expected`;
+  return [{ state: 'note', text, remedy }];
+}
+
+async function resolveSoa(zone: string, servers?: readonly string[]): Promise<{ readonly serial: number } | { readonly error: string }> {
+  const resolver = new Resolver({ timeout: DNS_TIMEOUT_MS, tries: 1 });
+  if (servers !== undefined) resolver.setServers(servers);
+  try {
+    return { serial: (await resolver.resolveSoa(zone)).serial };
+  } catch (error) {
+    return { error: systemCode(error) ?? String(error) };
+  }
+}

@@ -1,0 +1,1 @@
+export const lookUpHeaderMap = async (..._: readonly unknown[]): Promise<string | undefined> => undefined;
