@@ -11,7 +11,7 @@ const module = (path: string): string => JSON.stringify(new URL(`../../src/daemo
 /** Runs a small program that prints `up`, then sends it the signals and returns what it printed and its exit code. */
 async function signalled(body: string, ...signals: readonly NodeJS.Signals[]): Promise<{ output: string; code: number | null }> {
   const program = `
-    import { runUntilSignal } from ${module('io/run-until-signal.ts')};
+    import { catchStopSignals, runUntilSignal } from ${module('io/run-until-signal.ts')};
     const say = (text) => process.stdout.write(text + '\\n');
     setInterval(() => {}, 1000);
     ${body}`;
@@ -46,6 +46,14 @@ describe('runUntilSignal', () => {
       'SIGINT',
     );
     expect({ output, code }).toEqual({ output: 'up\nhangs\n', code: 3 });
+  });
+
+  test('a signal during the start is kept; a second one ends a start that hangs', async () => {
+    const early = `const signals = catchStopSignals(); setTimeout(() => say('up')); await new Promise((resolve) => process.once('SIGTERM', () => setTimeout(resolve, 300)));`;
+    const { output, code } = await signalled(`${early} process.exit(await runUntilSignal({ signals, steps: () => ${STEPS}, deadlineMs: 5000 }));`, 'SIGTERM');
+    expect({ output, code }).toEqual({ output: 'up\ndns closed\npool closed\n', code: 0 });
+    const hanging = `catchStopSignals(); process.on('SIGTERM', () => say('asked')); say('up');`;
+    expect(await signalled(hanging, 'SIGTERM', 'SIGTERM')).toEqual({ output: 'up\nasked\n', code: 3 });
   });
 
   test('what cannot go on closes its parts and exits 3', async () => {

@@ -6,7 +6,17 @@ const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 /** What a step that ran into the deadline may still take to remove what it must not leave behind. */
 const GRACE_MS = 1_000;
 
+/** Signals that ask the process to stop, kept from the moment on when they are caught. */
+export interface StopSignals {
+  /** Resolves with the next signal, at once when it has come already. */
+  next(): Promise<NodeJS.Signals>;
+  /** Gives the signals back their default effect. */
+  release(): void;
+}
+
 export interface RunUntilSignalOptions {
+  /** Caught earlier, so that a signal during the start is not lost; caught by the call itself unless given. */
+  readonly signals?: StopSignals;
   /** Read when the stop begins, in the order of closing. */
   readonly steps: () => readonly CloseStep[];
   readonly deadlineMs: number;
@@ -21,7 +31,7 @@ export interface RunUntilSignalOptions {
  * the wait at once. Resolves with the exit code: 0 when asked to stop and everything closed, 3 otherwise.
  */
 export async function runUntilSignal(options: RunUntilSignalOptions): Promise<0 | 3> {
-  const signals = catchSignals();
+  const signals = options.signals ?? catchStopSignals();
   const failed = options.failed === undefined ? [] : [options.failed.then(asFailed, asFailed)];
   const reason = await Promise.race([signals.next(), ...failed]);
   options.onStop?.(reason);
@@ -35,15 +45,25 @@ export async function runUntilSignal(options: RunUntilSignalOptions): Promise<0 
 
 const asFailed = (): 'failed' => 'failed';
 
-/** `next` resolves with the next signal that arrives after the call. */
-function catchSignals() {
-  let tell: (signal: NodeJS.Signals) => void = () => {};
-  const onSignal = (signal: NodeJS.Signals): void => tell(signal);
+/**
+ * Catches the stop signals: to be called before anything is opened that must not stay behind. While nobody waits for them (a start
+ * that hangs), the second one ends the process at once.
+ */
+export function catchStopSignals(): StopSignals {
+  const kept: NodeJS.Signals[] = [];
+  let waiting: ((signal: NodeJS.Signals) => void) | undefined;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (waiting === undefined && kept.push(signal) > 1) process.exit(3);
+    waiting?.(signal);
+    waiting = undefined;
+  };
   for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
   return {
     next: () =>
       new Promise<NodeJS.Signals>((resolve) => {
-        tell = resolve;
+        const early = kept.shift();
+        if (early === undefined) waiting = resolve;
+        else resolve(early);
       }),
     release: () => {
       for (const signal of STOP_SIGNALS) process.off(signal, onSignal);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Lab, LabNode } from './lab.ts';
 import { eventually, inside, run, start, stop } from './run.ts';
 
-const MAIN = new URL('../../../src/cli/main.ts', import.meta.url).pathname;
+const MAIN = new URL('../../../src/main.ts', import.meta.url).pathname;
 
 /** The agent of one node, a process inside the node's namespace with run and state folders of its own. */
 export class LabAgent {

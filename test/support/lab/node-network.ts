@@ -9,7 +9,7 @@ import { readNode } from '../../../src/node/io/read-node.ts';
  * `node-network ensure|remove|read|check POOL [VIP6|ADDRESS,...]`: the node room inside a network namespace; prints JSON.
  * `check` tests listeners on port 80.
  */
-const [command, poolText = '', list = ''] = process.argv.slice(2);
+const [command = '', poolText = '', list = ''] = process.argv.slice(2);
 const addresses = list === '' ? [] : list.split(',');
 const pool = parseVipPool(poolText);
 const wanted = { pool, vips6: addresses };
