@@ -31,8 +31,10 @@ export interface Load {
 export async function load(lab: Lab, from: LabPod, address: string, seconds: number): Promise<Load> {
   const { stdout } = await lab.exec(from, 'wrk', '-t1', '-c16', `-d${seconds}s`, '--timeout', '30s', `http://${address}/`);
   const errors = /Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)/.exec(stdout)?.slice(1).map(Number) ?? [];
+  const requests = Number(/(\d+) requests in/.exec(stdout)?.[1] ?? 0);
+  if (requests < 100) throw new Error(`too little load to tell anything: ${stdout}`);
   return {
-    requests: Number(/(\d+) requests in/.exec(stdout)?.[1] ?? Number.NaN),
+    requests,
     refused: Number(/Non-2xx or 3xx responses: (\d+)/.exec(stdout)?.[1] ?? 0),
     broken: errors.reduce((sum, count) => sum + count, 0),
   };
