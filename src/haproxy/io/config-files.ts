@@ -1,0 +1,35 @@
+import { mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { CONFIG_FILE } from '../plan-change.ts';
+import type { RenderedConfig } from '../render-config.ts';
+
+/** Writes a file so that readers and a crash see the old or the new bytes, never half of them. */
+async function writeAtomically(path: string, content: string, durable: boolean): Promise<void> {
+  const temporary = `${path}.new`;
+  const file = await open(temporary, 'w', 0o600);
+  try {
+    await file.writeFile(content);
+    if (durable) await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+}
+
+/** Writes files (path relative to `dir` -> content) in their order, then removes others. Only haproxy.cfg is synced: it names the rest. */
+export async function writeFiles(dir: string, write: ReadonlyMap<string, string>, remove: readonly string[] = []): Promise<void> {
+  for (const folder of new Set([...write.keys()].map((file) => dirname(join(dir, file))))) await mkdir(folder, { recursive: true, mode: 0o700 });
+  for (const [file, content] of write) await writeAtomically(join(dir, file), content, file === CONFIG_FILE);
+  for (const file of remove) await rm(join(dir, file), { force: true });
+}
+
+/** Reads a run dir's configuration back; undefined when there is none. */
+export async function readFiles(dir: string): Promise<RenderedConfig | undefined> {
+  const config = await readFile(join(dir, CONFIG_FILE), 'utf8').catch(() => undefined);
+  if (config === undefined) return undefined;
+  const maps = (await readdir(join(dir, 'maps')).catch((): string[] => [])).filter((name) => name.endsWith('.map')).map((name) => `maps/${name}`);
+  const scripts = (await readdir(dir)).filter((name) => name.endsWith('.lua'));
+  const files = new Map<string, string>();
+  for (const file of [...maps, ...scripts].sort()) files.set(file, await readFile(join(dir, file), 'utf8'));
+  return { config, files };
+}

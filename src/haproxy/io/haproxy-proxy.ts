@@ -1,0 +1,353 @@
+// Invariants:
+// - `#exclusive` orders everything that touches the process or its files: apply, restart, close never overlap.
+// - `#applied` is what the running worker has, and what lies on disk whenever `#exclusive` is free: a restart,
+//   by us or by anybody else's supervisor, brings back exactly that.
+// - A candidate reaches the run dir only after `haproxy -c` accepted it; one that fails to start is taken back.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../model/coded-error.ts';
+import { objectKey } from '../../model/names.ts';
+import { problem } from '../../model/problem.ts';
+import type { Problem } from '../../model/problem.ts';
+import type { Proxy } from '../../model/proxy.ts';
+import type { Route, RouteTable } from '../../model/route-table.ts';
+import { findCulprits } from '../find-culprits.ts';
+import type { Culprits } from '../find-culprits.ts';
+import { parseListeners } from '../parse-answers.ts';
+import type { Processes } from '../parse-answers.ts';
+import { filesOf, planChange } from '../plan-change.ts';
+import type { Step } from '../plan-change.ts';
+import { configDigest, renderConfig } from '../render-config.ts';
+import type { RenderedConfig } from '../render-config.ts';
+import type { RenderOptions } from '../render-options.ts';
+import { isLiveMap } from '../render-maps.ts';
+import { frontendName } from '../section-names.ts';
+import { bisectCulprit } from './bisect-culprit.ts';
+import { checkConfig } from './check-config.ts';
+import { replaceMap } from './cli-socket.ts';
+import { readFiles, writeFiles } from './config-files.ts';
+import type { Master, Outcome } from './master.ts';
+import type { RunLock } from './run-lock.ts';
+
+export interface HaproxyEvents {
+  /** Something went wrong that no Problem tells: one printable line for the log. */
+  onFault(line: string): void;
+  /** A worker with a new configuration serves, or the old one again: `reason` says why. */
+  onChange(reason: string): void;
+}
+
+export interface HaproxyStatus {
+  readonly version: string;
+  /** Of the master; undefined while none runs. */
+  readonly pid: number | undefined;
+  readonly workerPid: number | undefined;
+  /** Workers of earlier configurations that still serve connections. */
+  readonly oldWorkers: number;
+  readonly restarts: number;
+  readonly reloads: number;
+  readonly lastReloadReason: string | undefined;
+  readonly configRejected: number;
+}
+
+export interface HaproxyProxyParts {
+  readonly master: Master;
+  readonly binary: string;
+  readonly attach: boolean;
+  readonly render: RenderOptions;
+  readonly lock: RunLock;
+  readonly events: HaproxyEvents;
+}
+
+const START_TIMEOUT_MS = 20_000;
+const RELOAD_TIMEOUT_MS = 30_000;
+const WATCH_MS = 150;
+const MAX_BACKOFF_MS = 10_000;
+/** A run this long proves the configuration good: the next restart is immediate again. */
+const STEADY_MS = 10_000;
+const MAX_OLD_WORKERS = 8;
+
+export class HaproxyProxy implements Proxy {
+  readonly kind = 'haproxy';
+  readonly #parts: HaproxyProxyParts;
+  #applied: RenderedConfig | undefined;
+  #processes: Processes | undefined;
+  /** Routes that HAProxy refused, with the very route it refused: unchanged, they are not tried again. */
+  readonly #quarantined = new Map<string, { readonly route: string; readonly problem: Problem }>();
+  #exclusive: Promise<unknown> = Promise.resolve();
+  #busy = 0;
+  #closed = false;
+  readonly #watch: NodeJS.Timeout;
+  #startedAtMs = 0;
+  #backoffMs = 0;
+  #restarts = 0;
+  #reloads = 0;
+  #configRejected = 0;
+  #lastReloadReason: string | undefined;
+
+  constructor(parts: HaproxyProxyParts) {
+    this.#parts = parts;
+    this.#watch = setInterval(() => this.#look(), WATCH_MS);
+    this.#watch.unref();
+  }
+
+  /** Takes over what runs in the run dir. A worker that is not the one of the files on disk is reloaded by the next apply. */
+  async adopt(): Promise<void> {
+    const { master, render } = this.#parts;
+    this.#processes = await master.processes();
+    if (this.#processes === undefined) return;
+    const worker = await master.worker();
+    const disk = await readFiles(render.runDir);
+    if (disk === undefined || worker === undefined) return;
+    const same = worker.digest === configDigest(disk.config);
+    this.#applied = same ? disk : { config: '', files: new Map([...disk.files].filter(([file]) => !isLiveMap(file))) };
+    this.#startedAtMs = Date.now();
+  }
+
+  apply(table: RouteTable): Promise<readonly Problem[]> {
+    return this.#alone(() => this.#apply(table));
+  }
+
+  listeners(): ReadonlySet<string> {
+    return this.#processes === undefined || this.#applied === undefined ? new Set() : parseListeners(this.#applied.config);
+  }
+
+  status(): HaproxyStatus {
+    return {
+      version: this.#parts.render.haproxy.version,
+      pid: this.#processes?.master,
+      workerPid: this.#processes?.worker,
+      oldWorkers: this.#processes?.old.length ?? 0,
+      restarts: this.#restarts,
+      reloads: this.#reloads,
+      lastReloadReason: this.#lastReloadReason,
+      configRejected: this.#configRejected,
+    };
+  }
+
+  async close(how: { readonly drainMs: number; readonly leaveRunning: boolean }): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearInterval(this.#watch);
+    await this.#alone(async () => {
+      const { master, attach, lock } = this.#parts;
+      const running = (await master.processes()) ?? this.#processes;
+      if (!how.leaveRunning && !attach && running !== undefined) {
+        await master.stop([...(running.worker === undefined ? [] : [running.worker]), ...running.old], running.master, how.drainMs);
+      }
+      await lock.release();
+    });
+  }
+
+  async #alone<T>(task: () => Promise<T>): Promise<T> {
+    this.#busy++;
+    const turn = this.#exclusive.then(task);
+    this.#exclusive = turn.catch(() => undefined);
+    try {
+      return await turn;
+    } finally {
+      this.#busy--;
+    }
+  }
+
+  async #apply(table: RouteTable): Promise<readonly Problem[]> {
+    const { render, binary } = this.#parts;
+    const problems = new Map<string, Problem>();
+    this.#forgetChanged(table, problems);
+    for (;;) {
+      const routes = table.routes.filter((route) => !problems.has(objectKey(route)));
+      const desired = renderConfig({ ...table, routes }, render);
+      try {
+        const outcome = await this.#bringTo(desired, routes);
+        if (outcome.ok) return [...problems.values()];
+        const culprits = await this.#culprits(outcome.messages, desired, { ...table, routes });
+        if (culprits.size === 0) return [...problems.values(), nodeProblem(table.node, 'config-rejected', outcome.messages)];
+        this.#quarantine(culprits, routes, problems);
+      } catch (error) {
+        // The binary cannot be run, the disk is full: nothing about any route.
+        return [...problems.values(), nodeProblem(table.node, 'haproxy-failed', `${binary}: ${messageOf(error)}`)];
+      }
+    }
+  }
+
+  /** Checks and executes one candidate. Not ok: nothing changed, what served before serves on. */
+  async #bringTo(desired: RenderedConfig, routes: readonly Route[]): Promise<Outcome> {
+    const { render, binary } = this.#parts;
+    const running = await this.#refresh();
+    const applied = running ? this.#applied : undefined;
+    const steps = applied === undefined ? undefined : planChange(applied, desired);
+    if (steps === undefined || steps.some((step) => step.kind === 'reload')) {
+      const rejection = await checkConfig(binary, render.runDir, desired);
+      if (rejection !== undefined) {
+        this.#configRejected++;
+        return { ok: false, messages: rejection };
+      }
+    }
+    const outcome = steps === undefined ? await this.#start(desired) : await this.#execute(steps, desired);
+    if (outcome.ok) this.#applied = desired;
+    await this.#refresh();
+    if (outcome.ok && steps?.length !== 0) this.#parts.events.onChange(`${routes.length} routes: ${steps === undefined ? 'started' : steps.map(describeStep).join('; ')}`);
+    return outcome;
+  }
+
+  async #execute(steps: readonly Step[], desired: RenderedConfig): Promise<Outcome> {
+    const { master, render } = this.#parts;
+    const before = this.#applied;
+    for (const step of steps) {
+      switch (step.kind) {
+        case 'replace-map':
+          try {
+            await replaceMap(master.statsSocket, step.file, step.content);
+            await writeFiles(render.runDir, new Map([[step.file, step.content]]));
+          } catch (error) {
+            this.#parts.events.onFault(`${step.file} was not changed at run time (${messageOf(error)}); reloading`);
+            await writeFiles(render.runDir, filesOf(desired));
+            return this.#reload(desired, before, `${step.file} could not be changed at run time`);
+          }
+          break;
+        case 'write-files':
+          await writeFiles(render.runDir, step.write, []);
+          break;
+        case 'reload': {
+          const outcome = await this.#reload(desired, before, step.reason);
+          if (!outcome.ok) return outcome;
+          for (const other of steps) if (other.kind === 'write-files') await writeFiles(render.runDir, new Map(), other.remove);
+          break;
+        }
+      }
+    }
+    return { ok: true };
+  }
+
+  async #reload(desired: RenderedConfig, before: RenderedConfig | undefined, reason: string): Promise<Outcome> {
+    const { master, render } = this.#parts;
+    const outcome = await master.reload(configDigest(desired.config) ?? '', RELOAD_TIMEOUT_MS);
+    if (outcome.ok) {
+      this.#reloads++;
+      this.#lastReloadReason = reason;
+    } else if (before !== undefined && before.config !== '') {
+      await writeFiles(render.runDir, filesOf(before), [...desired.files.keys()].filter((file) => !before.files.has(file)));
+      this.#parts.events.onFault(`a reload failed (${reason}); the configuration before it goes on`);
+    }
+    return outcome;
+  }
+
+  /** Nothing runs: writes all files and spawns, or, attached, waits for the other supervisor to start it. */
+  async #start(desired: RenderedConfig): Promise<Outcome> {
+    const { master, render, attach } = this.#parts;
+    const onDisk = await readFiles(render.runDir);
+    const stale = [...(onDisk?.files.keys() ?? [])].filter((file) => !desired.files.has(file));
+    await writeFiles(render.runDir, filesOf(desired), stale);
+    const digest = configDigest(desired.config) ?? '';
+    const outcome = attach ? await this.#awaitAttached(digest) : await master.start(digest, START_TIMEOUT_MS);
+    if (outcome.ok) this.#startedAtMs = Date.now();
+    else if (this.#applied !== undefined && this.#applied.config !== '') await writeFiles(render.runDir, filesOf(this.#applied));
+    return outcome;
+  }
+
+  async #awaitAttached(digest: string): Promise<Outcome> {
+    const { master } = this.#parts;
+    const deadline = Date.now() + START_TIMEOUT_MS;
+    while (Date.now() < deadline) {
+      const worker = await master.worker();
+      if (worker?.digest === digest) return { ok: true };
+      if (worker !== undefined) return master.reload(digest, RELOAD_TIMEOUT_MS);
+      await sleep(100);
+    }
+    return { ok: false, messages: `no HAProxy answers on ${this.#parts.render.runDir}/master.sock` };
+  }
+
+  /** Reads the processes; ends the oldest workers above the limit. True when a master with a worker runs. */
+  async #refresh(): Promise<boolean> {
+    const { master } = this.#parts;
+    let now = await master.processes();
+    // The master's socket is closed for a moment while it re-executes itself.
+    for (let tries = 0; now?.worker === undefined && tries < 40 && this.#processes !== undefined && this.#masterLives(); tries++) {
+      await sleep(50);
+      now = await master.processes();
+    }
+    this.#processes = now;
+    for (const pid of now?.old.slice(0, -MAX_OLD_WORKERS) ?? []) master.end(pid);
+    return now?.worker !== undefined;
+  }
+
+  #masterLives(): boolean {
+    return this.#processes !== undefined && (this.#parts.attach || this.#parts.master.isOurs(this.#processes.master));
+  }
+
+  /** Called by the timer: a dead master or worker means that nobody serves. A pid of another container says nothing. */
+  #look(): void {
+    const { master, attach } = this.#parts;
+    if (this.#closed || this.#busy > 0 || this.#applied === undefined || attach) return;
+    const { master: pid, worker } = this.#processes ?? {};
+    const alive = pid !== undefined && master.isOurs(pid) && worker !== undefined && master.isOurs(worker);
+    if (!alive) void this.#alone(() => this.#restart());
+  }
+
+  async #restart(): Promise<void> {
+    const { master, events } = this.#parts;
+    if (this.#closed || this.#applied === undefined || this.#applied.config === '') return;
+    if (Date.now() - this.#startedAtMs > STEADY_MS) this.#backoffMs = 0;
+    if (this.#backoffMs > 0) await sleep(this.#backoffMs, undefined, { ref: false });
+    const before = this.#processes;
+    // What is left of it would hold the ports' share of the traffic: SO_REUSEPORT.
+    if (before !== undefined) for (const pid of [before.master, before.worker]) if (pid !== undefined) master.end(pid);
+    this.#processes = undefined;
+    this.#restarts++;
+    this.#backoffMs = Math.min(MAX_BACKOFF_MS, Math.max(200, this.#backoffMs * 2));
+    const outcome = await this.#start(this.#applied);
+    await this.#refresh();
+    if (outcome.ok) events.onChange('restarted: HAProxy had ended');
+    else events.onFault(`HAProxy ended and does not start: ${lastAlert(outcome.messages)}`);
+  }
+
+  #forgetChanged(table: RouteTable, problems: Map<string, Problem>): void {
+    const routes = new Map(table.routes.map((route) => [objectKey(route), route]));
+    for (const [key, held] of this.#quarantined) {
+      const route = routes.get(key);
+      if (route !== undefined && JSON.stringify(route) === held.route) problems.set(key, held.problem);
+      else this.#quarantined.delete(key);
+    }
+  }
+
+  async #culprits(messages: string, desired: RenderedConfig, table: RouteTable): Promise<Culprits> {
+    const { binary, render } = this.#parts;
+    const routes = table.routes.map((route) => ({ key: objectKey(route), stem: frontendName(route) }));
+    const named = findCulprits(messages, desired.config, routes);
+    if (named.size > 0) return named;
+    return bisectCulprit(table, (part) => checkConfig(binary, render.runDir, renderConfig(part, render)));
+  }
+
+  #quarantine(culprits: Culprits, routes: readonly Route[], problems: Map<string, Problem>): void {
+    for (const route of routes) {
+      const message = culprits.get(objectKey(route));
+      if (message === undefined) continue;
+      const found = routeProblem(route, message);
+      problems.set(objectKey(route), found);
+      this.#quarantined.set(objectKey(route), { route: JSON.stringify(route), problem: found });
+    }
+  }
+}
+
+const describeStep = (step: Step): string =>
+  step.kind === 'reload' ? `reload (${step.reason})` : step.kind === 'replace-map' ? `${step.file} replaced` : `${step.write.size} files written`;
+
+const lastAlert = (messages: string): string => messages.split('\n').findLast((line) => line.startsWith('[ALERT]')) ?? 'no message';
+
+function routeProblem({ namespace, name }: Route, message: string): Problem {
+  const taken = message.includes('cannot bind');
+  return problem({
+    code: taken ? 'port-taken' : 'config-rejected',
+    object: { kind: 'ServiceRoute', namespace, name },
+    message: `left out: HAProxy says ${message}`,
+    remedy: taken ? 'free the port, or choose another spec.port.listen' : 'correct the field that the message names; other routes are not affected',
+  });
+}
+
+function nodeProblem(node: string, code: string, messages: string): Problem {
+  const alert = messages.split('\n').find((line) => line.startsWith('[ALERT]')) ?? messages;
+  return problem({
+    code,
+    object: { kind: 'Node', name: node },
+    message: `HAProxy keeps its last good configuration: ${alert}`,
+    remedy: 'see haproxy.log in the run dir, and onehop doctor',
+  });
+}

@@ -1,0 +1,153 @@
+import { spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync, readSync, statSync, truncateSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CONFIG_FILE } from '../plan-change.ts';
+import { parseInfo, parseProcesses } from '../parse-answers.ts';
+import type { Processes } from '../parse-answers.ts';
+import { HEALTH_SOCKET, STATS_SOCKET } from '../render-global.ts';
+import { askCli } from './cli-socket.ts';
+
+export const MASTER_SOCKET = 'master.sock';
+const PID_FILE = 'haproxy.pid';
+const LOG_FILE = 'haproxy.log';
+const MAX_LOG_BYTES = 1024 * 1024;
+const POLL_MS = 25;
+
+export type Outcome = { readonly ok: true } | { readonly ok: false; readonly messages: string };
+
+/**
+ * One HAProxy in master-worker mode with its sockets in a run dir. It outlives this process: detached, its output goes
+ * to a file. Whether it was spawned or found makes no difference afterwards; both are watched by pid and socket.
+ */
+export class Master {
+  readonly #binary: string;
+  readonly #runDir: string;
+
+  constructor(binary: string, runDir: string) {
+    this.#binary = binary;
+    this.#runDir = runDir;
+  }
+
+  get statsSocket(): string {
+    return join(this.#runDir, STATS_SOCKET);
+  }
+
+  get #masterSocket(): string {
+    return join(this.#runDir, MASTER_SOCKET);
+  }
+
+  /** The processes now; undefined when no master answers (also for a moment while it re-executes itself). */
+  async processes(): Promise<Processes | undefined> {
+    return parseProcesses(await askCli(this.#masterSocket, 'show proc', 1000).catch(() => ''));
+  }
+
+  /** Pid and configuration digest of the worker that answers on the stats socket. */
+  async worker(): Promise<{ readonly pid: number; readonly digest: string } | undefined> {
+    return parseInfo(await askCli(this.statsSocket, 'show info', 1000).catch(() => ''));
+  }
+
+  /** Starts HAProxy on the run dir's files and waits until a worker loaded with `digest` answers. */
+  async start(digest: string, timeoutMs: number): Promise<Outcome> {
+    for (const socket of [MASTER_SOCKET, STATS_SOCKET, HEALTH_SOCKET]) await rm(join(this.#runDir, socket), { force: true });
+    this.#boundLog();
+    const logFrom = this.#logSize();
+    const log = openSync(join(this.#runDir, LOG_FILE), 'a', 0o600);
+    const args = ['-W', '-S', `${this.#masterSocket},mode,600`, '-f', join(this.#runDir, CONFIG_FILE), '-p', join(this.#runDir, PID_FILE)];
+    const ended = new AbortController();
+    try {
+      // A clean environment: HAProxy would report its state to the agent's own supervisor through NOTIFY_SOCKET.
+      const child = spawn(this.#binary, args, { detached: true, stdio: ['ignore', log, log], env: { PATH: process.env['PATH'] } });
+      child.on('exit', () => ended.abort());
+      child.on('error', () => ended.abort());
+      child.unref();
+    } finally {
+      closeSync(log);
+    }
+    const deadline = Date.now() + timeoutMs;
+    while (!ended.signal.aborted && Date.now() < deadline) {
+      if ((await this.worker())?.digest === digest) return { ok: true };
+      await sleep(POLL_MS);
+    }
+    return { ok: false, messages: this.#logSince(logFrom) };
+  }
+
+  /** Reloads and waits until a worker loaded with `digest` answers; when that fails the old worker serves on. */
+  async reload(digest: string, timeoutMs: number): Promise<Outcome> {
+    this.#boundLog();
+    const logFrom = this.#logSize();
+    const before = await this.worker();
+    // 2.6 closes at once, newer versions answer when it is done.
+    await askCli(this.#masterSocket, 'reload', timeoutMs).catch(() => undefined);
+    const deadline = Date.now() + timeoutMs;
+    while (Date.now() < deadline) {
+      const now = await this.worker();
+      if (now?.digest === digest && now.pid !== before?.pid) return { ok: true };
+      if (((await this.processes())?.failed ?? 0) > 0) break;
+      await sleep(POLL_MS);
+    }
+    return { ok: false, messages: this.#logSince(logFrom) };
+  }
+
+  /** Lets old and new connections end (soft stop), at most `drainMs`, then ends what is left. */
+  async stop(pids: readonly number[], master: number, drainMs: number): Promise<void> {
+    const all = [master, ...pids];
+    const alive = (): number[] => all.filter((pid) => this.isOurs(pid));
+    const wait = async (ms: number): Promise<void> => {
+      const deadline = Date.now() + ms;
+      while (alive().length > 0 && Date.now() < deadline) await sleep(POLL_MS);
+    };
+    if (this.isOurs(master)) signal(master, 'SIGUSR1');
+    await wait(drainMs);
+    if (this.isOurs(master)) signal(master, 'SIGTERM');
+    await wait(1000);
+    for (const pid of alive()) signal(pid, 'SIGKILL');
+    await wait(1000);
+    for (const file of [MASTER_SOCKET, STATS_SOCKET, HEALTH_SOCKET, PID_FILE]) await rm(join(this.#runDir, file), { force: true });
+  }
+
+  /** Ends an old worker at once. */
+  end(pid: number): void {
+    if (this.isOurs(pid)) signal(pid, 'SIGTERM');
+  }
+
+  /** True while `pid` is a live HAProxy of this run dir: never a zombie, never a stranger that got the number. */
+  isOurs(pid: number): boolean {
+    try {
+      const state = /\) (\S)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1];
+      return state !== 'Z' && state !== 'X' && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`${this.#masterSocket},`);
+    } catch {
+      return false;
+    }
+  }
+
+  /** The log is only for people and for the messages of a failed start: it begins anew above 1 MiB. */
+  #boundLog(): void {
+    if (this.#logSize() > MAX_LOG_BYTES) truncateSync(join(this.#runDir, LOG_FILE));
+  }
+
+  #logSize(): number {
+    return statSync(join(this.#runDir, LOG_FILE), { throwIfNoEntry: false })?.size ?? 0;
+  }
+
+  #logSince(offset: number): string {
+    const length = Math.min(MAX_LOG_BYTES, this.#logSize() - offset);
+    if (length <= 0) return '';
+    const file = openSync(join(this.#runDir, LOG_FILE), 'r');
+    try {
+      const buffer = Buffer.alloc(length);
+      return buffer.subarray(0, readSync(file, buffer, 0, length, offset)).toString();
+    } finally {
+      closeSync(file);
+    }
+  }
+}
+
+function signal(pid: number, name: 'SIGUSR1' | 'SIGTERM' | 'SIGKILL'): void {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // It ended in between.
+  }
+}

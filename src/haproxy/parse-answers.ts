@@ -1,0 +1,49 @@
+/** Processes as the master's `show proc` lists them (management guide, 9.4). */
+export interface Processes {
+  readonly master: number;
+  /** Undefined while a reload has no worker yet, or failed. */
+  readonly worker: number | undefined;
+  /** Old workers that still drain, oldest (most reloads) first. */
+  readonly old: readonly number[];
+  /** Reloads that failed since the last good one. */
+  readonly failed: number;
+}
+
+/** Reads `show proc` (2.6 to 3.x); undefined when the answer names no master. */
+export function parseProcesses(answer: string): Processes | undefined {
+  let section = 'current';
+  let master: number | undefined;
+  const workers: number[] = [];
+  const old: { pid: number; reloads: number }[] = [];
+  for (const line of answer.split('\n')) {
+    if (line.startsWith('# ')) section = line.slice(2).trim();
+    const [, pid, type, reloads] = /^(\d+)\s+(\S+)\s+(\d+)/.exec(line) ?? [];
+    if (pid === undefined || type === undefined) continue;
+    if (type === 'master') master = Number(pid);
+    else if (type === 'worker' && section === 'old workers') old.push({ pid: Number(pid), reloads: Number(reloads) });
+    else if (type === 'worker') workers.push(Number(pid));
+  }
+  if (master === undefined) return undefined;
+  return { master, worker: workers.at(-1), old: old.sort((a, b) => b.reloads - a.reloads).map(({ pid }) => pid), failed: Number(/\[failed: (\d+)\]/.exec(answer)?.[1] ?? 0) };
+}
+
+/** The worker's pid and the digest of the configuration it was loaded with, from `show info`. */
+export function parseInfo(answer: string): { readonly pid: number; readonly digest: string } | undefined {
+  const pid = /^Pid: (\d+)$/m.exec(answer)?.[1];
+  const digest = /^description: (\S*)$/m.exec(answer)?.[1];
+  return pid === undefined || digest === undefined ? undefined : { pid: Number(pid), digest };
+}
+
+/** Lines of `show map FILE` (`0x55.. key value`) as they stand in the file. */
+export function parseMap(answer: string): string {
+  return answer
+    .split('\n')
+    .filter((line) => line.startsWith('0x'))
+    .map((line) => `${line.slice(line.indexOf(' ') + 1)}\n`)
+    .join('');
+}
+
+/** The `address:port` of every route listener in a rendered configuration. */
+export function parseListeners(config: string): ReadonlySet<string> {
+  return new Set([...config.matchAll(/^ {2}bind (\S+:\d+)(?: name global)?$/gm)].map(([, key]) => key ?? ''));
+}

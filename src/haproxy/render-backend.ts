@@ -1,0 +1,87 @@
+import { listenerKey } from '../model/proxy.ts';
+import { byCodeUnit } from '../model/names.ts';
+import { printable } from '../model/problem.ts';
+import type { Endpoint, Route, Version } from '../model/route-table.ts';
+import type { BalanceAlgorithm, RetryCondition } from '../model/service-route.ts';
+import { quote } from './quote.ts';
+import { DEFAULT_CONNECT_MS, DEFAULT_REQUEST_MS } from './render-global.ts';
+
+/**
+ * Failures are seen on real traffic: one failed connect takes a server out, and only then is it checked, each second.
+ * Checks of healthy servers once an hour: with 10,000 endpoints a short interval would cost thousands of connects a second.
+ */
+const CHECK = 'check inter 1h fastinter 500ms downinter 1s fall 2 rise 1 observe layer4 error-limit 1 on-error mark-down';
+
+const RETRY_ON: Readonly<Record<RetryCondition, string>> = {
+  'connect-failure': 'conn-failure',
+  'empty-response': 'empty-response',
+  'response-timeout': 'response-timeout',
+};
+
+/** RFC 9110 section 9.2.2. */
+const IDEMPOTENT = 'GET HEAD OPTIONS PUT DELETE TRACE';
+
+/** A version's `backend`: how long, how often, which server. */
+export function renderBackend(route: Route, version: Version, name: string): readonly string[] {
+  const http = route.protocol === 'http';
+  const servers = uniqueServers(version);
+  const { connectMs, requestMs } = route.timeout;
+  const defaults = [...(http && version.serverProtocol === 'h2' ? ['proto h2'] : []), ...(servers.length > 1 ? [CHECK] : [])];
+  return [
+    `backend ${name} from ${http ? 'http-version' : 'tcp-version'}`,
+    `  balance ${renderBalance(version, http)}`,
+    ...(connectMs === DEFAULT_CONNECT_MS ? [] : [`  timeout connect ${connectMs}ms`]),
+    ...(!http || requestMs === DEFAULT_REQUEST_MS ? [] : [`  timeout server ${requestMs}ms`]),
+    ...renderRetries(route),
+    // A lone server is never marked down: there is nobody to go to, and it serves again at once when it is back.
+    ...(defaults.length > 0 && servers.length > 0 ? [`  default-server ${defaults.join(' ')}`] : []),
+    ...servers.map(({ endpoint, backup }) => renderServer(endpoint, backup)),
+  ];
+}
+
+function renderRetries(route: Route): readonly string[] {
+  const { attempts, on, nonIdempotent } = route.retries;
+  if (route.protocol === 'tcp') return [`  retries ${on.includes('connect-failure') ? attempts : 0}`];
+  if (attempts === 0 || on.length === 0) return ['  retries 0', '  retry-on none'];
+  const conditions = [...new Set(on.map((condition) => RETRY_ON[condition]))].sort(byCodeUnit);
+  // Only a request that may have reached a server can be harmful to repeat.
+  const replays = conditions.some((condition) => condition !== 'conn-failure');
+  return [
+    `  retries ${attempts}`,
+    `  retry-on ${conditions.join(' ')}`,
+    ...(replays && !nonIdempotent ? [`  http-request disable-l7-retry unless { method ${IDEMPOTENT} }`] : []),
+  ];
+}
+
+const BALANCE: Readonly<Record<Exclude<BalanceAlgorithm, 'HeaderHash'>, string>> = {
+  RoundRobin: 'roundrobin',
+  LeastConn: 'leastconn',
+  Random: 'random',
+  SourceHash: 'source',
+};
+
+function renderBalance(version: Version, http: boolean): string {
+  if (version.algorithm !== 'HeaderHash') return BALANCE[version.algorithm];
+  return http && version.hashHeader !== undefined ? quote(`hdr(${version.hashHeader})`) : 'leastconn';
+}
+
+interface Server {
+  readonly endpoint: Endpoint;
+  readonly backup: boolean;
+}
+
+/** Active servers, then backups; an address and port once, as active if it is both. */
+function uniqueServers(version: Version): readonly Server[] {
+  const servers = new Map<string, Server>();
+  for (const endpoint of version.active) servers.set(listenerKey(endpoint.address, endpoint.port), { endpoint, backup: false });
+  for (const endpoint of version.backup) {
+    const key = listenerKey(endpoint.address, endpoint.port);
+    if (!servers.has(key)) servers.set(key, { endpoint, backup: true });
+  }
+  return [...servers.values()];
+}
+
+function renderServer({ address, port, pod, tier }: Endpoint, backup: boolean): string {
+  const comment = `  # ${tier}${pod === undefined ? '' : ` ${printable(pod, 130)}`}`;
+  return `  server ${quote(`${address}:${port}`)} ${quote(listenerKey(address, port))}${backup ? ' backup' : ''}${comment}`;
+}

@@ -1,0 +1,72 @@
+import { createHash } from 'node:crypto';
+import type { RouteTable } from '../model/route-table.ts';
+import { renderBackend } from './render-backend.ts';
+import { bindsOf, hasAcl, renderFrontend } from './render-frontend.ts';
+import { renderDefaults, renderGlobal, renderInternal } from './render-global.ts';
+import {
+  exceptionsMap,
+  headerMap,
+  HOLD_SCRIPT,
+  IDENTITY_MAP,
+  isLiveMap,
+  renderExceptions,
+  renderHeaderMatches,
+  renderHoldScript,
+  renderIdentities,
+  renderShares,
+  sharesMap,
+} from './render-maps.ts';
+import type { RenderOptions } from './render-options.ts';
+import { backendNames, routeComment } from './section-names.ts';
+
+/** Everything HAProxy reads. `files`: path relative to haproxy.cfg -> content. The same table gives the same bytes. */
+export interface RenderedConfig {
+  readonly config: string;
+  readonly files: ReadonlyMap<string, string>;
+}
+
+/** Renders a whole node: pure, sorted as the table is, without time. */
+export function renderConfig(table: RouteTable, options: RenderOptions): RenderedConfig {
+  const files = renderFiles(table, options);
+  const binds = table.routes.reduce((sum, route) => sum + bindsOf(route).length, 0);
+  const routes = table.routes.flatMap((route) => {
+    const names = backendNames(route);
+    const backends = route.invalid ? [] : route.versions.map((version, index) => ['', ...renderBackend(route, version, names[index] ?? '')]);
+    return ['', routeComment(route), ...renderFrontend(route, options), ...backends.flat()];
+  });
+  const text = (digest: string): string =>
+    [
+      '# Written by onehop; changes by hand are lost.',
+      ...renderGlobal(options, binds, digest),
+      '',
+      ...renderDefaults(options),
+      '',
+      ...renderInternal(options),
+      ...routes,
+      '',
+    ].join('\n');
+  return { config: text(digestOf(text('-'), files)), files };
+}
+
+/** The digest in `description`: what a worker had to be loaded with to have these bytes (live maps change without). */
+export function configDigest(config: string): string | undefined {
+  return /^ {2}description (\S+)$/m.exec(config)?.[1];
+}
+
+function digestOf(config: string, files: ReadonlyMap<string, string>): string {
+  const hash = createHash('sha256').update(config);
+  for (const [name, content] of files) if (!isLiveMap(name)) hash.update(`\0${name}\0${content}`);
+  return hash.digest('hex').slice(0, 16);
+}
+
+function renderFiles(table: RouteTable, options: RenderOptions): ReadonlyMap<string, string> {
+  const files = new Map([[IDENTITY_MAP, renderIdentities(table.callers)]]);
+  if (options.haproxy.lua) files.set(HOLD_SCRIPT, renderHoldScript());
+  for (const route of table.routes) {
+    if (route.invalid) continue;
+    if (hasAcl(route)) files.set(exceptionsMap(route), renderExceptions(route));
+    if (route.choice.kind === 'weighted') files.set(sharesMap(route), renderShares(route));
+    if (route.choice.kind === 'header') files.set(headerMap(route), renderHeaderMatches(route));
+  }
+  return files;
+}

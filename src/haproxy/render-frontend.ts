@@ -1,0 +1,81 @@
+import { listenerKey } from '../model/proxy.ts';
+import type { RefusalCode } from '../model/refusal.ts';
+import type { Route } from '../model/route-table.ts';
+import { quote, quoteArgument } from './quote.ts';
+import type { RenderOptions } from './render-options.ts';
+import { DEFAULT_REQUEST_MS } from './render-global.ts';
+import { exceptionsMap, headerMap, HOST, IDENTITY_MAP, sharesMap, TRUSTED, UNKNOWN } from './render-maps.ts';
+import { backendNames, frontendName } from './section-names.ts';
+
+/** The listeners of a route; `global` ones carry the global name, where every known caller is welcome. */
+export function bindsOf(route: Route): readonly { readonly key: string; readonly global: boolean }[] {
+  const binds = [
+    { address: route.vip, global: false },
+    { address: route.vip6, global: false },
+    { address: route.globalVip, global: true },
+    { address: route.globalVip6, global: true },
+  ];
+  return binds.flatMap(({ address, global }) => (address === undefined ? [] : [{ key: listenerKey(address, route.listen), global }]));
+}
+
+/** A route's `frontend`: binds, who may call, which version. Refusals stand in the order of the contract. */
+export function renderFrontend(route: Route, options: RenderOptions): readonly string[] {
+  const http = route.protocol === 'http';
+  return [
+    `frontend ${frontendName(route)} from ${http ? 'http-route' : 'tcp'}`,
+    ...bindsOf(route).map(({ key, global }) => `  bind ${quote(key)}${global ? ' name global' : ''}`),
+    ...(route.invalid
+      ? [http ? '  default_backend route-invalid' : '  tcp-request connection reject']
+      : [
+          ...(http && route.timeout.requestMs > DEFAULT_REQUEST_MS ? [`  timeout client ${route.timeout.requestMs}ms`] : []),
+          ...renderAccess(route, options),
+          ...renderChoice(route),
+        ]),
+  ];
+}
+
+/** Known first (an unknown source is held and looked up again), then isolation, then the ACL. */
+function renderAccess(route: Route, options: RenderOptions): readonly string[] {
+  const { access } = route;
+  const refuse = (code: RefusalCode, condition: string): string =>
+    route.protocol === 'http' ? `  use_backend ${code} if ${condition}` : `  tcp-request content reject if ${condition}`;
+  const unknown = `{ var(sess.caller) -m str ${UNKNOWN} }`;
+  const own = `{ var(sess.caller) -m str ${quote(access.namespace)} ${HOST} ${TRUSTED} }`;
+  const global = bindsOf(route).some((bind) => bind.global) ? ' !{ so_name global }' : '';
+  const exception = `{ src,map_ip(${exceptionsMap(route)}) -m found }`;
+  const hold = route.protocol === 'http' ? ['  http-request lua.hold_unknown if'] : ['  tcp-request inspect-delay 3s', '  tcp-request content lua.hold_unknown if'];
+  return [
+    `  tcp-request connection set-var(sess.caller) src,map_ip(${IDENTITY_MAP},${UNKNOWN})`,
+    ...(options.haproxy.lua ? [...hold.slice(0, -1), `${hold.at(-1)} ${unknown}`] : []),
+    refuse('caller-unknown', unknown),
+    refuse('namespace-isolated', `!${own}${global}`),
+    ...(hasAcl(route) ? [refuse('acl-denied', access.defaultAllow ? exception : `!${exception}`)] : []),
+  ];
+}
+
+/** Whether the route needs an ACL rule and its map of exceptions. */
+export const hasAcl = (route: Route): boolean => !route.invalid && (route.access.hasEntries || !route.access.defaultAllow);
+
+/** `use_backend` by share or header; a name that the map does not give falls through to the default. */
+function renderChoice(route: Route): readonly string[] {
+  const { choice } = route;
+  const names = backendNames(route);
+  const otherwise = (index: number | undefined): readonly string[] => {
+    const name = index === undefined ? undefined : names[index];
+    if (name !== undefined) return [`  default_backend ${name}`];
+    return route.protocol === 'http' ? ['  default_backend no-version'] : [];
+  };
+  switch (choice.kind) {
+    case 'fixed':
+      return otherwise(choice.version);
+    case 'weighted':
+      return [`  use_backend %[rand(${choice.total}),map_int(${sharesMap(route)})]`, ...otherwise(choice.otherwise)];
+    case 'header':
+      return [`  use_backend ${quoteFormat(`%[req.fhdr(${quoteArgument(choice.header)}),map_reg(${headerMap(route)})]`)}`, ...otherwise(choice.otherwise)];
+    case 'none':
+      return otherwise(undefined);
+  }
+}
+
+/** Strong quotes only where the expression holds more than HAProxy's own words. */
+const quoteFormat = (expression: string): string => (/^[A-Za-z0-9_./:@%[\](),-]+$/.test(expression) ? expression : quote(expression));

@@ -1,0 +1,125 @@
+import { REASON_HEADER, REFUSALS } from '../model/refusal.ts';
+import type { RefusalCode } from '../model/refusal.ts';
+import { quote } from './quote.ts';
+import type { RenderOptions } from './render-options.ts';
+import { HOLD_SCRIPT } from './render-maps.ts';
+import { INTERNAL_FRONTEND } from './section-names.ts';
+
+/** Defaults of the CRD; a route's backend repeats only what differs. */
+export const DEFAULT_CONNECT_MS = 250;
+export const DEFAULT_REQUEST_MS = 60_000;
+
+/** Names of the files and sockets in the run dir. */
+export const STATS_SOCKET = 'haproxy.sock';
+export const HEALTH_SOCKET = 'health.sock';
+
+/** Upper bound of connections: each may hold two 16 kB buffers, and a node's memory is not ours. */
+const MAX_CONNECTIONS = 32_000;
+/** Left for logs, sockets, checks and idle server connections beyond one per client. */
+const RESERVED_DESCRIPTORS = 300;
+/** HAProxy reads a delay into 31 bits of milliseconds. */
+const MAX_DELAY_SECONDS = 2_147_483;
+
+/** Refusals that are whole backends, in the order in which they are tried. */
+export const REFUSAL_BACKENDS = ['caller-unknown', 'namespace-isolated', 'acl-denied', 'no-version', 'route-invalid'] as const satisfies readonly RefusalCode[];
+
+/**
+ * Client connections that the file limit allows: two descriptors each (client and server side), one per bind, and one
+ * more per bind while a reload hands the listeners over.
+ */
+export function maxConnections(fileDescriptors: number, binds: number): number {
+  const free = fileDescriptors - 2 * binds - RESERVED_DESCRIPTORS;
+  return Math.max(100, Math.min(MAX_CONNECTIONS, Math.floor(free / 2)));
+}
+
+/** The `global` section. `digest` names these bytes: `show info` of a worker gives it back. */
+export function renderGlobal(options: RenderOptions, binds: number, digest: string): readonly string[] {
+  const hardStop = Math.max(1, Math.min(MAX_DELAY_SECONDS, Math.ceil(options.drainTimeoutSeconds)));
+  return [
+    'global',
+    `  description ${digest}`,
+    '  default-path config',
+    `  maxconn ${maxConnections(options.fileDescriptors, binds)}`,
+    `  nbthread ${options.threads}`,
+    `  stats socket ${quote(`${options.runDir}/${STATS_SOCKET}`)} mode 600 level admin expose-fd listeners`,
+    '  stats maxconn 20',
+    `  hard-stop-after ${hardStop}s`,
+    '  tune.pool-high-fd-ratio 90',
+    '  tune.pool-low-fd-ratio 80',
+    ...(options.haproxy.lua ? [`  lua-load ${HOLD_SCRIPT}`] : []),
+  ];
+}
+
+const failure = (code: RefusalCode): string =>
+  `  http-error status ${REFUSALS[code].status} content-type text/plain hdr ${REASON_HEADER} ${code} string "${REFUSALS[code].text}\\n"`;
+
+/**
+ * Named defaults. What every http route does to a request stands here once.
+ *
+ * HAProxy answers 503 both when no server is left and when connecting failed after all retries; the number of servers
+ * that are up tells them apart at that moment. The reason header can be believed in the after-response rule because
+ * `http-response` has removed the server's own by then.
+ */
+export function renderDefaults(options: RenderOptions): readonly string[] {
+  const reason = (failed: string, none: string): string => `%[nbsrv,bool,iif('${failed}','${none}')]`;
+  const tokenRule = options.tokenHeader === undefined || /^x-onehop-/i.test(options.tokenHeader) ? [] : [`  http-request del-header ${quote(options.tokenHeader)}`];
+  return [
+    'defaults http',
+    '  mode http',
+    `  timeout connect ${DEFAULT_CONNECT_MS}ms`,
+    '  timeout check 250ms',
+    `  timeout client ${DEFAULT_REQUEST_MS}ms`,
+    `  timeout server ${DEFAULT_REQUEST_MS}ms`,
+    '  timeout queue 1s',
+    '  timeout http-request 10s',
+    '  timeout http-keep-alive 60s',
+    '  timeout tunnel 1h',
+    '',
+    'defaults http-route from http',
+    '  option idle-close-on-response',
+    '  option http-no-delay',
+    '  http-request del-header x-onehop- -m beg',
+    ...tokenRule,
+    '  http-request set-header x-forwarded-for %[src]',
+    '',
+    'defaults http-version from http',
+    '  option http-no-delay',
+    '  option redispatch 1',
+    '  option allbackups',
+    '  http-reuse always',
+    '  hash-type consistent',
+    '  http-response del-header x-onehop- -m beg',
+    failure('upstream-reset'),
+    failure('upstream-timeout'),
+    `  http-error status 503 content-type text/plain hdr ${REASON_HEADER} "${reason('connect-failed', 'no-endpoints')}" lf-string "${reason(REFUSALS['connect-failed'].text, REFUSALS['no-endpoints'].text)}\\n"`,
+    `  http-after-response set-status ${REFUSALS['connect-failed'].status} if { status 503 } { res.hdr(${REASON_HEADER}) connect-failed }`,
+    '',
+    'defaults tcp',
+    '  mode tcp',
+    `  timeout connect ${DEFAULT_CONNECT_MS}ms`,
+    '  timeout check 250ms',
+    '  timeout client 1h',
+    '  timeout server 1h',
+    '  timeout queue 1s',
+    '  timeout tunnel 1h',
+    '',
+    'defaults tcp-version from tcp',
+    '  option redispatch 1',
+    '  option allbackups',
+    '  hash-type consistent',
+  ];
+}
+
+/** The backends that refuse, and the frontend that keeps HAProxy running while there is no route. */
+export function renderInternal(options: RenderOptions): readonly string[] {
+  return [
+    ...REFUSAL_BACKENDS.flatMap((code) => [
+      `backend ${code} from http`,
+      `  http-request return status ${REFUSALS[code].status} content-type text/plain hdr ${REASON_HEADER} ${code} string "${REFUSALS[code].text}\\n"`,
+      '',
+    ]),
+    `frontend ${INTERNAL_FRONTEND} from http`,
+    `  bind ${quote(`unix@${options.runDir}/${HEALTH_SOCKET}`)} mode 600`,
+    '  http-request return status 200 content-type text/plain string "ok\\n"',
+  ];
+}
