@@ -1,3 +1,4 @@
+import { poolContains } from '../model/vip-pool.ts';
 import type { VipPool } from '../model/vip-pool.ts';
 import type { Family } from './claim-table.ts';
 
@@ -42,22 +43,22 @@ export function planNode(wanted: WantedNode, found: FoundNode): readonly NodeSte
     ...(found.claim[family] === 'as-wanted' ? [] : [{ kind: 'install-claim', family, cidr } as const]),
     ...(found.localRoutes.includes(cidr) ? [] : [{ kind: 'add-pool-route', family, cidr } as const]),
   ]);
-  if (pool.cidr6 === undefined || found.nonlocalBind6 === 'on') return steps;
+  if (pool.cidr6 === undefined) return steps;
   if (found.nonlocalBind6 === 'writable') return [...steps, { kind: 'set-nonlocal-bind6', on: true }];
-  const missing = wanted.vips6.filter((address) => !found.loAddresses6.includes(address));
-  return [...steps, ...missing.map((address) => ({ kind: 'add-address6', address }) as const)];
+  const needed = found.nonlocalBind6 === 'on' ? [] : wanted.vips6;
+  const missing = needed.filter((address) => !found.loAddresses6.includes(address));
+  const stale = vipsOnLo(pool, found).filter((address) => !wanted.vips6.includes(address));
+  return [...steps, ...missing.map((address) => ({ kind: 'add-address6', address }) as const), ...stale.map(removeAddress)];
 }
 
 /**
  * The steps that undo `planNode`. `nonlocalBindWasSet`: this process switched the sysctl on, so it is switched off; otherwise it is somebody
  * else's setting and stays.
  */
-export function planRemoval(wanted: WantedNode, found: FoundNode, nonlocalBindWasSet: boolean): readonly NodeStep[] {
-  const { pool } = wanted;
+export function planRemoval(pool: VipPool, found: FoundNode, nonlocalBindWasSet: boolean): readonly NodeStep[] {
   if (pool.loopback) return [];
-  const ours = found.loAddresses6.filter((address) => wanted.vips6.includes(address));
   return [
-    ...ours.map((address) => ({ kind: 'remove-address6', address }) as const),
+    ...vipsOnLo(pool, found).map(removeAddress),
     ...poolsOf(pool).flatMap(({ family, cidr }): NodeStep[] => [
       // The route first: without its claim a flow to the pool could meet somebody else's DNAT.
       ...(found.localRoutes.includes(cidr) ? [{ kind: 'remove-pool-route', family, cidr } as const] : []),
@@ -66,6 +67,11 @@ export function planRemoval(wanted: WantedNode, found: FoundNode, nonlocalBindWa
     ...(nonlocalBindWasSet ? [{ kind: 'set-nonlocal-bind6', on: false } as const] : []),
   ];
 }
+
+/** Single addresses on `lo` inside the IPv6 pool: nobody but us puts any there. */
+const vipsOnLo = (pool: VipPool, found: FoundNode): readonly string[] => found.loAddresses6.filter((address) => poolContains(pool, address));
+
+const removeAddress = (address: string) => ({ kind: 'remove-address6', address }) as const;
 
 function poolsOf(pool: VipPool): { readonly family: Family; readonly cidr: string }[] {
   return [{ family: 'ip', cidr: pool.cidr }, ...(pool.cidr6 === undefined ? [] : [{ family: 'ip6', cidr: pool.cidr6 } as const])];

@@ -96,7 +96,8 @@ function findContradictions(settings: Settings): string[] {
     errors.push('--haproxy-attach and --proxy embedded exclude each other; leave one out');
   }
   const { adminListen, dnsListen } = settings;
-  if (dnsListen.some((dns) => dns.port === adminListen.port && (dns.address === adminListen.address || adminListen.address === '0.0.0.0'))) {
+  const everywhere = ['0.0.0.0', '::'].includes(adminListen.address);
+  if (dnsListen.some((dns) => dns.port === adminListen.port && (everywhere || dns.address === adminListen.address))) {
     errors.push(`--dns-listen and --admin-listen share port ${adminListen.port}; DNS also listens on TCP: choose another port for one of them`);
   }
   return errors;

@@ -31,9 +31,9 @@ export async function ensureNode(wanted: WantedNode): Promise<readonly NodeStep[
 }
 
 /** Undoes `ensureNode`. `applied`: all steps that it took in this process, to tell our own sysctl from somebody else's. */
-export async function removeNode(wanted: WantedNode, applied: readonly NodeStep[]): Promise<readonly NodeStep[]> {
-  if (wanted.pool.loopback) return [];
-  const steps = planRemoval(wanted, await readNode(wanted.pool), applied.some((step) => step.kind === 'set-nonlocal-bind6'));
+export async function removeNode({ pool }: Pick<WantedNode, 'pool'>, applied: readonly NodeStep[]): Promise<readonly NodeStep[]> {
+  if (pool.loopback) return [];
+  const steps = planRemoval(pool, await readNode(pool), applied.some((step) => step.kind === 'set-nonlocal-bind6'));
   await applySteps(steps);
   return steps;
 }

@@ -16,20 +16,27 @@ export const NONLOCAL_BIND6 = '/proc/sys/net/ipv6/ip_nonlocal_bind';
  * @throws CodedError when `ip` or `nft` cannot be run
  */
 export async function readNode(pool: VipPool): Promise<FoundNode> {
-  const [routes, claim, claim6, nonlocalBind6] = await Promise.all([readRoutes(), readClaim('ip', pool.cidr), readClaim('ip6', pool.cidr6), readNonlocalBind6()]);
-  const onLo = routes.filter((route) => route.type === 'local' && route.dev === 'lo');
+  const [local, claim, claim6, nonlocalBind6] = await Promise.all([readLocalDestinations(), readClaim('ip', pool.cidr), readClaim('ip6', pool.cidr6), readNonlocalBind6()]);
   return {
-    localRoutes: onLo.filter((route) => route.dst.includes('/')).map((route) => canonicalCidr(route.dst)),
+    localRoutes: local.filter((dst) => dst.includes('/')).map(canonicalCidr),
     claim: { ip: claim, ip6: claim6 },
     nonlocalBind6,
-    loAddresses6: onLo.map((route) => route.dst).filter((dst) => dst.includes(':') && !dst.includes('/')).map((dst) => ipaddr.parse(dst).toString()),
+    loAddresses6: local.filter((dst) => dst.includes(':') && !dst.includes('/')).map((dst) => ipaddr.parse(dst).toString()),
   };
 }
 
-/** Every route of the node, both families, all tables. */
-export async function readRoutes(): Promise<readonly NodeRoute[]> {
-  const [v4, v6] = await Promise.all(['-4', '-6'].map((family) => runCommand('ip', [family, '-j', '-d', 'route', 'show', 'table', 'all'])));
-  return [v4, v6].flatMap((json) => parseRoutes(json ?? ''));
+/** Every route of the node, both families, all tables: for `doctor`; a node that speaks BGP may have many. */
+export const readRoutes = (): Promise<readonly NodeRoute[]> => listRoutes('table', 'all');
+
+/** Destinations that are local by way of `lo`: networks as CIDR, single addresses bare. */
+async function readLocalDestinations(): Promise<readonly string[]> {
+  const routes = await listRoutes('table', 'local', 'dev', 'lo');
+  return routes.filter((route) => route.type === 'local').map((route) => route.dst);
+}
+
+async function listRoutes(...which: readonly string[]): Promise<readonly NodeRoute[]> {
+  const listings = await Promise.all(['-4', '-6'].map((family) => runCommand('ip', [family, '-j', '-d', 'route', 'show', ...which])));
+  return listings.flatMap(parseRoutes);
 }
 
 /** Every address of this node's interfaces, loopback included. */

@@ -29,7 +29,7 @@ describe('planNode', () => {
   test('a 127/8 pool needs nothing, and nothing is removed', () => {
     const wanted = { pool: parseVipPool('127.77.0.0/16'), vips6: [] };
     expect(planNode(wanted, NOTHING)).toEqual([]);
-    expect(planRemoval(wanted, { ...NOTHING, claim: { ip: 'different', ip6: 'absent' } }, false)).toEqual([]);
+    expect(planRemoval(wanted.pool, { ...NOTHING, claim: { ip: 'different', ip6: 'absent' } }, false)).toEqual([]);
   });
 
   describe('with an IPv6 pool', () => {
@@ -54,12 +54,18 @@ describe('planNode', () => {
       ]);
     });
 
+    test('the address of a route that is gone is taken away, others stay', () => {
+      expect(planNode({ pool: dual, vips6: ['fd77::100'] }, { ...ready, nonlocalBind6: 'read-only', loAddresses6: ['::1', 'fd77::100', 'fd77::101', 'fd99::1'] })).toEqual([
+        { kind: 'remove-address6', address: 'fd77::101' },
+      ]);
+    });
+
     test('removal undoes all of it, and leaves a sysctl and addresses of others', () => {
       const found: FoundNode = { ...ready, nonlocalBind6: 'on', loAddresses6: ['::1', 'fd77::100', 'fd99::1'] };
-      const kinds = (wasSet: boolean) => planRemoval({ pool: dual, vips6 }, found, wasSet).map((step) => step.kind);
+      const kinds = (wasSet: boolean) => planRemoval(dual, found, wasSet).map((step) => step.kind);
       expect(kinds(false)).toEqual(['remove-address6', 'remove-pool-route', 'remove-claim', 'remove-pool-route', 'remove-claim']);
       expect(kinds(true)).toContain('set-nonlocal-bind6');
-      expect(planRemoval({ pool: dual, vips6 }, NOTHING, false)).toEqual([]);
+      expect(planRemoval(dual, NOTHING, false)).toEqual([]);
     });
   });
 });
