@@ -31,7 +31,7 @@ export async function ensureNode(wanted: WantedNode): Promise<readonly NodeStep[
 }
 
 /** Undoes `ensureNode`. `applied`: all steps that it took in this process, to tell our own sysctl from somebody else's. */
-export async function removeNode({ pool }: Pick<WantedNode, 'pool'>, applied: readonly NodeStep[]): Promise<readonly NodeStep[]> {
+export async function removeNode({ pool }: WantedNode, applied: readonly NodeStep[]): Promise<readonly NodeStep[]> {
   if (pool.loopback) return [];
   const steps = planRemoval(pool, await readNode(pool), applied.some((step) => step.kind === 'set-nonlocal-bind6'));
   await applySteps(steps);
