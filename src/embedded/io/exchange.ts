@@ -19,6 +19,8 @@ export interface IncomingHead {
   readonly body: Readable;
   /** Known once the body has ended. */
   readonly trailers: () => RawHeaders;
+  /** Whether a body that has ended is whole (HTTP/2 ends the body of a stream that was reset as any other). */
+  readonly complete: () => boolean;
   /** Set when the server changed protocol (101): the connection itself, and what it sent already. */
   readonly upgraded?: { readonly socket: import('node:net').Socket; readonly head: Buffer };
 }

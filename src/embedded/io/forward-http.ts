@@ -67,9 +67,9 @@ function writeHead({ response, lastOnConnection }: HttpCall, status: number, sta
   response.writeHead(status, statusText === '' ? http.STATUS_CODES[status] : statusText, headers);
 }
 
-/** Ends a client's answer so that it sees that it is not complete. */
+/** Ends a client's answer so that it sees that it is not complete (`stream.close` would end it properly first). */
 function cutAnswer({ response }: HttpCall): void {
-  if (response instanceof http2.Http2ServerResponse) response.stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
+  if (response instanceof http2.Http2ServerResponse) response.stream.destroy(new Error('the answer is not complete'));
   else response.destroy();
 }
 
@@ -149,6 +149,7 @@ async function sendAnswer(call: HttpCall, answer: IncomingHead, body: RequestBod
   source.pipe(response as NodeJS.WritableStream, { end: false });
   try {
     await finished(source, { writable: false, signal: call.gone });
+    if (!answer.complete()) return cutAnswer(call);
     const trailers = trailerPairs(answer.trailers());
     if (trailers.length > 0) addTrailers(response, trailers);
     response.end();

@@ -60,6 +60,7 @@ function awaitResponse(request: http.ClientRequest): Promise<IncomingHead> {
       headers: message.rawHeaders,
       body: message,
       trailers: () => message.rawTrailers,
+      complete: () => message.complete,
     });
     // The listener also stays for errors after the response began: those reach its body, and none may be uncaught.
     request.on('error', (cause) => reject(new UpstreamFailure('reset', cause)));

@@ -81,7 +81,8 @@ function openExchange(session: http2.ClientHttp2Session, head: OutgoingHead, tim
       requestTrailers = pairs;
     },
     abort: () => {
-      if (!stream.closed) stream.close(http2.constants.NGHTTP2_CANCEL);
+      // Not `close`: Node ends the stream before it resets it, and half an upload would look complete to the server.
+      if (!stream.closed) stream.destroy(new Error('given up'));
     },
   };
 }
@@ -99,7 +100,7 @@ function awaitResponse(stream: http2.ClientHttp2Stream): Promise<IncomingHead> {
       trailers = Object.entries(headers).flatMap(([name, value]) => (Array.isArray(value) ? value : [value]).flatMap((line) => [name, String(line)]));
     });
     stream.on('response', (headers, _flags, rawHeaders?: string[]) => {
-      resolve({ status: headers[':status'] ?? 502, statusText: '', headers: rawHeaders ?? [], body: stream, trailers: () => trailers });
+      resolve({ status: headers[':status'] ?? 502, statusText: '', headers: rawHeaders ?? [], body: stream, trailers: () => trailers, complete: () => (stream.rstCode ?? 0) === 0 });
     });
     stream.on('close', () => reject(new UpstreamFailure('reset')));
   });

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 /** HAProxy's `timeout tunnel`: silence on both sides after which a tunnel ends. */
 const TUNNEL_IDLE_MS = 3_600_000;
 
-/** Copies bytes both ways with back-pressure and half-close. Resolves when both are closed; an error of one destroys the other. */
+/** Copies bytes both ways with back-pressure and half-close. Resolves when both are closed; a reset of one resets the other. */
 export function joinSockets(a: Socket, b: Socket): Promise<void> {
   if (a.destroyed || b.destroyed) {
     a.destroy();
@@ -15,9 +15,12 @@ export function joinSockets(a: Socket, b: Socket): Promise<void> {
     for (const [from, to] of [[a, b], [b, a]] as const) {
       from.setTimeout(TUNNEL_IDLE_MS);
       from.on('timeout', () => from.destroy());
-      from.on('error', () => to.destroy());
+      // What broke is told by `close`; without a listener the error would end the worker.
+      from.on('error', () => {});
       from.on('close', (hadError) => {
-        if (hadError || !to.writableEnded) to.destroy();
+        // A reset goes on as a reset: a plain end would look like a complete transfer to the other side.
+        if (hadError) to.resetAndDestroy();
+        else if (!to.writableEnded) to.destroy();
         if (--open === 0) resolve();
       });
       from.pipe(to);

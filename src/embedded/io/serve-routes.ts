@@ -5,6 +5,7 @@ import type { Problem } from '../../model/problem.ts';
 import type { Version } from '../../model/route-table.ts';
 import { declaresBody, lastHeaderValue } from '../headers.ts';
 import { canonicalAddress } from '../identify.ts';
+import type { CallerIdentity } from '../identify.ts';
 import type { CompiledRegex } from '../compile-regex.ts';
 import { decide } from '../decide.ts';
 import type { Decision } from '../decide.ts';
@@ -59,8 +60,6 @@ export class RouteServer {
   async apply(table: ServedTable): Promise<readonly Problem[]> {
     const { routes, regexes, problems } = compileRoutes(table.routes, this.#regexes);
     const plan = planListeners(new Set(this.#listeners.keys()), wantedListeners(routes));
-    // Before the routes: a route may only be asked with the patterns that it brings.
-    this.#regexes = new Map([...this.#regexes, ...regexes]);
     for (const wanted of plan.keep) {
       const listener = this.#listeners.get(wanted.key);
       if (listener !== undefined) listener.wanted = wanted;
@@ -179,6 +178,8 @@ export class RouteServer {
     response.on('close', leave);
     response.on('error', leave);
     request.on('error', () => {});
+    // A reset HTTP/2 stream looks like a finished response otherwise.
+    request.on('aborted', () => gone.abort());
     const call: HttpCall = {
       request,
       response,
@@ -191,7 +192,7 @@ export class RouteServer {
   }
 
   async #serveHttp(call: HttpCall, listener: RouteListener): Promise<void> {
-    const identity = await this.#admission.identify(call.clientAddress, call.gone);
+    const identity = await this.#identify(call.clientAddress, listener, call.gone);
     if (call.gone.aborted) return;
     const { route, arrivedOn } = listener.wanted;
     const raw = call.request.rawHeaders;
@@ -209,12 +210,17 @@ export class RouteServer {
     await forwardHttp(call, route, decision.version, hashKey(decision.version, call.clientAddress, raw), this.#tools);
   }
 
+  /** Nobody is held for a route that refuses everybody. */
+  #identify(address: string, listener: RouteListener, gone: AbortSignal): Promise<CallerIdentity> {
+    return listener.wanted.route.invalid ? Promise.resolve({ kind: 'unknown' }) : this.#admission.identify(address, gone);
+  }
+
   async #serveTcp(socket: Socket, listener: RouteListener): Promise<void> {
     const gone = new AbortController();
     socket.once('close', () => gone.abort());
     this.#busy.add(socket);
     const clientAddress = canonicalAddress(socket.remoteAddress ?? '');
-    const identity = await this.#admission.identify(clientAddress, gone.signal);
+    const identity = await this.#identify(clientAddress, listener, gone.signal);
     if (gone.signal.aborted) return;
     const { route, arrivedOn } = listener.wanted;
     const decision: Decision = decide(route, { identity, arrivedOn, headerValue: () => undefined, draw: Math.random(), matches: () => false });
