@@ -10,7 +10,7 @@ export interface Observed {
   readonly generation: () => number;
   readonly dns: () => Promise<DnsCounters | undefined>;
   /** Counters of the proxy: name (without prefix) -> value, a fixed small set. */
-  readonly proxy: () => Promise<Readonly<Record<string, number>>>;
+  readonly proxy: () => Readonly<Record<string, number>>;
 }
 
 /** Registers the agent's metrics. Labels are of fixed sets or of this node's own; none names a caller. */
@@ -41,7 +41,7 @@ export function addAgentMetrics(metrics: Metrics, observed: Observed): void {
   );
   metrics.gauge({ name: 'onehop_dns_names', help: 'Names that DNS knows' }, async () => [{ value: (await observed.dns())?.names ?? 0 }]);
   metrics.gauge({ name: 'onehop_dns_tcp_clients', help: 'Open DNS connections over TCP' }, async () => [{ value: (await observed.dns())?.tcpClients ?? 0 }]);
-  metrics.gauge({ name: 'onehop_proxy', help: 'State and counts of the proxy', labels: ['what'] }, async () =>
-    Object.entries(await observed.proxy()).map(([what, value]) => ({ labels: { what }, value })),
+  metrics.gauge({ name: 'onehop_proxy', help: 'State and counts of the proxy', labels: ['what'] }, () =>
+    Object.entries(observed.proxy()).map(([what, value]) => ({ labels: { what }, value })),
   );
 }

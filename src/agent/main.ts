@@ -81,12 +81,12 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   opened.push({ name: 'node network', close: () => network.close() });
 
   const state = new AgentState(settings, log);
-  const proxy = await openProxy(settings, log.child({ room: 'proxy' }));
+  const { proxy, checkRegexes, counters } = await openProxy(settings, log.child({ room: 'proxy' }));
   opened.push({ name: 'proxy', close: (remainingMs) => proxy.close({ drainMs: remainingMs, leaveRunning: settings.haproxyAttach }) });
   const dns = openDnsFront(settings, log.child({ room: 'dns' }));
   opened.push({ name: 'dns', close: () => dns.close() });
 
-  state.addMetrics(metrics, { dns: () => dns.counters(), proxy: () => proxy.counters() });
+  state.addMetrics(metrics, { dns: () => dns.counters(), proxy: counters });
   const admin = await openAdminServer({
     listen: settings.adminListen,
     pool: settings.vipPool,
@@ -144,7 +144,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   const source = await openFolderSource({
     path,
     globalNamespace: settings.globalNamespace,
-    checkRegexes: proxy.checkRegexes,
+    checkRegexes,
     onSnapshot: (snapshot) => {
       latest = snapshot;
       runner.want(snapshot);

@@ -1,24 +1,63 @@
 import type { Logger } from '../daemon/io/logger.ts';
-import { checkRegexes } from '../embedded/check-regexes.ts';
+import { checkRegexes as checkForEmbedded } from '../embedded/check-regexes.ts';
 import { openEmbeddedProxy } from '../embedded/io/open-embedded-proxy.ts';
+import { openHaproxy } from '../haproxy/io/open-haproxy.ts';
+import { probeHaproxy } from '../haproxy/io/probe-haproxy.ts';
+import { openRegexCheck } from '../haproxy/io/regex-check.ts';
 import type { CheckRegexes, Proxy } from '../model/proxy.ts';
 import type { Settings } from '../settings/settings.ts';
 
-/** The node's proxy with what the agent needs besides serving. */
-export interface NodeProxy extends Proxy {
+/** The node's proxy, with what the agent needs of it besides serving. */
+export interface NodeProxy {
+  readonly proxy: Proxy;
+  /** Judges a tenant's regular expressions as this proxy will run them. */
   readonly checkRegexes: CheckRegexes;
   /** Names and values for metrics, a fixed small set. */
-  counters(): Promise<Readonly<Record<string, number>>>;
+  readonly counters: () => Readonly<Record<string, number>>;
 }
 
-export async function openProxy(_settings: Settings, log: Logger): Promise<NodeProxy> {
-  const embedded = await openEmbeddedProxy({ onFault: (error) => log.error({ error: error.message }, 'the embedded proxy was lost and is started again') });
+/**
+ * Opens HAProxy or the embedded proxy. `auto` takes HAProxy when its binary can be run.
+ * @throws CodedError when the wanted one cannot be had
+ */
+export async function openProxy(settings: Settings, log: Logger): Promise<NodeProxy> {
+  const { proxy: wanted, haproxyBin } = settings;
+  if (wanted === 'embedded') return openEmbedded(log);
+  if (wanted === 'auto' && !settings.haproxyAttach && (await probeHaproxy(haproxyBin)) === undefined) {
+    log.warn(`${haproxyBin} cannot be run: the embedded proxy serves; install HAProxy 2.6 or newer for full speed`);
+    return openEmbedded(log);
+  }
+  return openNative(settings, log);
+}
+
+async function openNative(settings: Settings, log: Logger): Promise<NodeProxy> {
+  const proxy = await openHaproxy({
+    binary: settings.haproxyBin,
+    runDir: settings.runDir,
+    attach: settings.haproxyAttach,
+    drainTimeoutSeconds: settings.drainTimeoutSeconds,
+    tokenHeader: settings.tokenHeader,
+    events: { onChange: (what) => log.info(what), onFault: (what) => log.error(what) },
+  });
   return {
-    kind: 'embedded',
-    apply: (table) => embedded.apply(table),
-    listeners: () => embedded.listeners(),
-    close: (how) => embedded.close(how),
-    checkRegexes,
-    counters: async () => ({}),
+    proxy,
+    checkRegexes: openRegexCheck(settings.haproxyBin),
+    counters: () => {
+      const { restarts, reloads, oldWorkers, configRejected } = proxy.status();
+      return { restarts, reloads, old_workers: oldWorkers, config_rejected: configRejected };
+    },
+  };
+}
+
+async function openEmbedded(log: Logger): Promise<NodeProxy> {
+  const proxy = await openEmbeddedProxy({ onFault: (error) => log.error({ error: error.message }, 'the embedded proxy was lost and is started again') });
+  return {
+    proxy,
+    checkRegexes: checkForEmbedded,
+    counters: () => {
+      const { refused, forwarded, connections, restarts } = proxy.status();
+      const prefixed = (prefix: string, counts: Readonly<Record<string, number>>) => Object.entries(counts).map(([name, value]) => [`${prefix}_${name.replaceAll('-', '_')}`, value] as const);
+      return Object.fromEntries([...prefixed('refused', refused), ...prefixed('forwarded', forwarded), ['connections', connections], ['restarts', restarts]]);
+    },
   };
 }

@@ -9,8 +9,9 @@ import { describeServers, explainCall, type CallQuestion, type Explanation, type
 import { getFromAgent } from './io/admin-client.ts';
 import { askDns } from './io/ask-dns.ts';
 import { lookUpHeaderMap } from './io/look-up-header-map.ts';
-import { readTableView } from './io/read-table-view.ts';
+import { readDesired, viewOf } from './io/read-table-view.ts';
 import { readArguments, readRunDir, readSettings, refuseRest } from './read-arguments.ts';
+import type { Settings } from '../settings/settings.ts';
 
 export const explain: Command = {
   name: 'explain',
@@ -41,7 +42,7 @@ Exit codes: 0 the call is served, 1 it is refused, 2 wrong usage, 3 no agent ans
     const fromFolder = rest.some((flag) => flag.startsWith('--source'));
     if (!fromFolder) refuseRest(rest);
     const runDir = readRunDir(own, terminal);
-    const view = fromFolder ? await readTableView(readSettings(rest, undefined, terminal)) : ((await getFromAgent(runDir, '/table')) as TableView);
+    const view = fromFolder ? await viewFolder(readSettings(rest, undefined, terminal), terminal.version) : ((await getFromAgent(runDir, '/table')) as TableView);
 
     const result = explainCall(view, question, matchLocally);
     if ('error' in result) throw new CodedError({ code: 'not-explained', message: result.error, remedy: 'mend the name or the caller', exitCode: 2 });
@@ -54,6 +55,8 @@ Exit codes: 0 the call is served, 1 it is refused, 2 wrong usage, 3 no agent ans
     return refused ? 1 : 0;
   },
 };
+
+const viewFolder = async (settings: Settings, version: string): Promise<TableView> => viewOf(settings, await readDesired(settings, version, false));
 
 /** PCREs that this process cannot match exactly are said to be so: better no answer than a wrong one. */
 const matchLocally: MatchPattern = (pattern, value) => {
