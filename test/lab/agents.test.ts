@@ -83,6 +83,18 @@ describe.each([
     return { tally, packets: (await lab.fabricPackets(pod.node)) - before };
   }
 
+  /**
+   * 200 calls are answered by `pod`, and not one TCP packet leaves the node meanwhile. Asked again for a while: a proxy's first checks
+   * of far servers, and the end of connections that it kept to them, may fall into the same moment.
+   */
+  async function stays(from: string, address: string, pod: string): Promise<void> {
+    await eventually(`no packet of ${from} leaves its node`, async () => {
+      const { tally, packets } = await callCounted(from, address, 200);
+      expect(tally).toEqual({ [pod]: 200 });
+      return packets === 0;
+    });
+  }
+
   test('DNS answers the same on every node', async () => {
     for (const name of ['web1', 'web2', 'web3']) {
       const pod = lab.pod(name);
@@ -94,8 +106,8 @@ describe.each([
   });
 
   test('calls stay on the node when a replica runs there: no TCP packet leaves it', async () => {
-    expect(await callCounted('web1', CART, 200)).toEqual({ tally: { cart1: 200 }, packets: 0 });
-    expect(await callCounted('web2', CART_GLOBAL, 200)).toEqual({ tally: { cart2: 200 }, packets: 0 });
+    await stays('web1', CART, 'cart1');
+    await stays('web2', CART_GLOBAL, 'cart2');
     expect((await call(lab, lab.node('n1'), CART, 20))['cart1']).toBe(20);
   });
 
@@ -116,8 +128,7 @@ describe.each([
     objects.setReady('cart1', true);
     await objects.write();
     await eventually('web1 is served by cart1', async () => (await call(lab, lab.pod('web1'), CART, 4))['cart1'] === 4);
-    expect((await callCounted('web1', CART, 200)).tally).toEqual({ cart1: 200 });
-    await eventually('nothing leaves the node', async () => (await callCounted('web1', CART, 20)).packets === 0);
+    await stays('web1', CART, 'cart1');
   });
 
   describe('under load', () => {

@@ -36,7 +36,13 @@ export class ObjectFolder {
 
   /** Replaces the file in one step, as kubelet and git do. */
   async write(): Promise<void> {
-    const documents = [...this.#nodes(), ...this.#pods(), ...this.#routes.flatMap((route) => this.#routeObjects(route))];
+    const services = new Map(this.#routes.flatMap(({ namespace, versions }) => versions.map(({ name }) => [`${namespace}/${name}`, { namespace, name }] as const)));
+    const documents = [
+      ...this.#nodes(),
+      ...this.#pods(),
+      ...[...services.values()].flatMap(({ namespace, name }) => this.#versionObjects(namespace, name)),
+      ...this.#routes.map((route) => routeObject(route)),
+    ];
     const candidate = join(this.path, '.objects.tmp');
     await writeFile(candidate, documents.map((document) => stringify(document)).join('---\n'));
     await rename(candidate, join(this.path, 'objects.yaml'));
@@ -59,29 +65,6 @@ export class ObjectFolder {
       spec: { nodeName: pod.node, serviceAccountName: pod.serviceAccount ?? 'default' },
       status: { phase: 'Running', podIP: pod.address, podIPs: [{ ip: pod.address }] },
     }));
-  }
-
-  #routeObjects(route: RoutePlan): unknown[] {
-    const { namespace, name, vip, globalVip } = route;
-    return [
-      ...route.versions.flatMap((version) => this.#versionObjects(namespace, version.name)),
-      {
-        apiVersion: 'paas.io/v1',
-        kind: 'ServiceRoute',
-        metadata: { name, namespace },
-        spec: {
-          rule: { type: route.versions.some((version) => version.weight !== undefined) ? 'Percentage' : '' },
-          global: globalVip !== undefined,
-          to: route.versions.map((version) => ({
-            kind: 'Service',
-            name: version.name,
-            ...(version.weight === undefined ? {} : { balance: { rule: version.weight } }),
-          })),
-          ...route.spec,
-        },
-        status: { vip, ...(globalVip === undefined ? {} : { globalVip }) },
-      },
-    ];
   }
 
   #versionObjects(namespace: string, name: string): unknown[] {
@@ -109,4 +92,23 @@ export class ObjectFolder {
       },
     ];
   }
+}
+
+function routeObject({ namespace, name, vip, globalVip, versions, spec }: RoutePlan): unknown {
+  return {
+    apiVersion: 'paas.io/v1',
+    kind: 'ServiceRoute',
+    metadata: { name, namespace },
+    spec: {
+      rule: { type: versions.some((version) => version.weight !== undefined) ? 'Percentage' : '' },
+      global: globalVip !== undefined,
+      to: versions.map((version) => ({
+        kind: 'Service',
+        name: version.name,
+        ...(version.weight === undefined ? {} : { balance: { rule: version.weight } }),
+      })),
+      ...spec,
+    },
+    status: { vip, ...(globalVip === undefined ? {} : { globalVip }) },
+  };
 }
