@@ -50,7 +50,7 @@ export class AgentState {
     });
   }
 
-  adminRoutes(proxy: Proxy['kind']): AdminRoutes {
+  adminRoutes({ proxy, pid }: { readonly proxy: Proxy['kind']; readonly pid: number }): AdminRoutes {
     const whenReady = (render: (effect: InEffect) => object) => () => {
       const effect = this.#effect;
       if (effect === undefined) return { status: 503, body: 'no table is in effect yet; see /readyz\n' };
@@ -65,7 +65,7 @@ export class AgentState {
       },
       '/table': {
         access: 'host',
-        handler: whenReady(({ table, generation, problems }) => ({ generation, proxy, zone, globalNamespace, pool, dnsListen, table, applyProblems: problems }) satisfies TableView),
+        handler: whenReady(({ table, generation, problems }) => ({ pid, generation, proxy, zone, globalNamespace, pool, dnsListen, table, applyProblems: problems }) satisfies TableView),
       },
     };
   }

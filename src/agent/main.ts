@@ -94,7 +94,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
     ownAddresses,
     readiness,
     metrics,
-    routes: state.adminRoutes(proxy.kind),
+    routes: state.adminRoutes({ proxy: proxy.kind, pid: process.pid }),
     onError: (what, error) => log.error({ what, error }, 'admin request failed'),
   });
   opened.unshift({ name: 'admin server', close: () => admin.close() });

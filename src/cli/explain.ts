@@ -2,7 +2,7 @@ import { compileRegex } from '../embedded/compile-regex.ts';
 import type { TableView } from '../desired/table-view.ts';
 import { CodedError } from '../model/coded-error.ts';
 import { objectKey } from '../model/names.ts';
-import { printable, problemLine } from '../model/problem.ts';
+import { printable, problemLine, type Problem } from '../model/problem.ts';
 import { REFUSALS } from '../model/refusal.ts';
 import { UsageError, type Command } from './command.ts';
 import { describeServers, explainCall, type CallQuestion, type Explanation, type MatchPattern, type Outcome } from './explain-call.ts';
@@ -49,7 +49,7 @@ Exit codes: 0 the call is served, 1 it is refused, 2 wrong usage, 3 no agent ans
     const { explanation } = result;
     const dns = fromFolder ? undefined : await askDns(view.dnsListen, explanation.dnsName);
     const running = fromFolder || view.proxy !== 'haproxy' ? undefined : await lookUpHeaderMap(runDir, explanation.route, question.headers);
-    const refused = explanation.outcomes.every(({ decision }) => decision.kind === 'refuse');
+    const refused = notInEffect(view, explanation).length > 0 || explanation.outcomes.every(({ decision }) => decision.kind === 'refuse');
     if (own['json'] === undefined) terminal.out(renderExplanation(view, explanation, { dns, running }));
     else terminal.out(`${JSON.stringify({ ...explanation, dns, running }, null, 2)}\n`);
     return refused ? 1 : 0;
@@ -103,10 +103,15 @@ function renderExplanation(view: TableView, explanation: Explanation, observed: 
     ...steps.filter((step) => step.rule !== 'route' && step.rule !== 'caller').map((step) => `${step.rule.padEnd(9)} ${step.passed ? 'passed' : 'refused'}: ${step.detail}`),
     ...(observed.running === undefined ? [] : [`haproxy   ${observed.running}`]),
     ...outcomes.flatMap((outcome) => renderOutcome(outcome, outcomes.length > 1)),
-    ...[...route.problems, ...view.applyProblems.filter(({ object }) => object.name === route.name && object.namespace === route.namespace)].map((one) => `problem   ${problemLine(one)}`),
+    ...route.problems.map((one) => `problem   ${problemLine(one)}`),
+    ...notInEffect(view, explanation).map((one) => `NOT SERVED AS ABOVE: ${problemLine(one)}`),
   ];
   return `${lines.join('\n')}\n`;
 }
+
+/** Why the running proxy does not serve this route as its rules say. */
+const notInEffect = ({ applyProblems }: TableView, { route }: Explanation): readonly Problem[] =>
+  applyProblems.filter(({ object, severity }) => severity === 'error' && object.name === route.name && object.namespace === route.namespace);
 
 function renderOutcome({ share, decision }: Outcome, several: boolean): readonly string[] {
   const part = several ? `${share.toFixed(0)}%: ` : '';

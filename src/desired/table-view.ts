@@ -4,6 +4,8 @@ import type { VipPool } from '../model/vip-pool.ts';
 
 /** Body of the agent's `GET /table` (host callers only): what `onehop explain` needs to decide a call as the node does. */
 export interface TableView {
+  /** The agent's process; absent in a view of a folder. */
+  readonly pid?: number;
   readonly generation: number;
   readonly proxy: 'haproxy' | 'embedded';
   readonly zone: string;

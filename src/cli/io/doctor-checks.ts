@@ -95,18 +95,20 @@ const describe = ({ address, port, owner, uid }: Listener): string =>
   `${listenerKey(address, port)} is held by ${owner === undefined ? `a process of uid ${uid}` : `${owner.program} (pid ${owner.pid})`}`;
 
 /** Who holds the ports that Onehop needs: its own processes, nobody yet, or a stranger. */
-async function checkPorts({ dnsListen, adminListen, httpPort }: Settings): Promise<readonly Finding[]> {
+async function checkPorts({ dnsListen, adminListen, httpPort, runDir }: Settings): Promise<readonly Finding[]> {
   const findings: Finding[] = [];
+  const agentPid = await readAgentPid(runDir);
+  const isOurs = (owner: Listener['owner']): boolean => owner !== undefined && (owner.pid === agentPid || owner.program === 'haproxy');
   for (const { what, address, port, flag } of [
     ...dnsListen.map((listen) => ({ what: 'DNS (TCP)', ...listen, flag: '--dns-listen' })),
     { what: 'admin', ...adminListen, flag: '--admin-listen' },
   ]) {
     const holders = await whoListens(port, address);
-    const strangers = holders.filter(({ owner }) => owner !== undefined && !isOurs(owner.program));
+    const strangers = holders.filter(({ owner }) => !isOurs(owner));
     if (strangers.length > 0) findings.push(...strangers.map((one) => problem(`${what}: ${describe(one)}`, `end it, or choose another address with ${flag}`)));
-    else findings.push(holders.length === 0 ? { state: 'note', text: `${what}: nobody listens on ${listenerKey(address, port)}` } : ok(`${what}: ${holders.map(describe).join(', ')}`));
+    else findings.push(holders.length === 0 ? { state: 'note', text: `${what}: nobody listens on ${listenerKey(address, port)}` } : ok(`${what}: ${[...new Set(holders.map(describe))].join(', ')}`));
   }
-  const wildcards = (await whoListens(httpPort)).filter((one) => (one.address === '0.0.0.0' || one.address === '::') && !isOurs(one.owner?.program ?? ''));
+  const wildcards = (await whoListens(httpPort)).filter((one) => (one.address === '0.0.0.0' || one.address === '::') && !isOurs(one.owner));
   findings.push(
     wildcards.length === 0
       ? ok(`routes: no program takes port ${httpPort} of all addresses`)
@@ -115,7 +117,10 @@ async function checkPorts({ dnsListen, adminListen, httpPort }: Settings): Promi
   return findings;
 }
 
-const isOurs = (program: string): boolean => program === 'haproxy' || program.startsWith('node');
+async function readAgentPid(runDir: string): Promise<number | undefined> {
+  const view = await getFromAgent(runDir, '/table').catch(() => undefined);
+  return typeof view === 'object' && view !== null && 'pid' in view && typeof view.pid === 'number' ? view.pid : undefined;
+}
 
 async function checkDns({ dnsListen, zone }: Settings): Promise<readonly Finding[]> {
   const findings: Finding[] = [];

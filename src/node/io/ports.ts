@@ -1,5 +1,6 @@
 import { readFile, readdir, readlink } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { basename } from 'node:path';
 import { systemCode } from '../../model/coded-error.ts';
 import { listenerKey } from '../../model/proxy.ts';
 import { describeDenied, describeTaken, describeUnavailable, isWildcard } from '../describe-failure.ts';
@@ -110,10 +111,16 @@ async function findOwners(inodes: readonly string[]): Promise<ReadonlyMap<string
     const targets = await Promise.all(fds.map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')));
     const sockets = targets.flatMap((target) => /^socket:\[(\d+)\]$/.exec(target)?.[1] ?? []).filter((inode) => missing.delete(inode));
     if (sockets.length === 0) continue;
-    const program = (await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim() || 'an unnamed program';
+    const program = await readProgram(pid);
     for (const inode of sockets) owners.set(inode, { pid: Number(pid), program });
   }
   return owners;
+}
+
+/** The executable's name: `comm` is the main thread's, which Node and Java set to something else. */
+async function readProgram(pid: string): Promise<string> {
+  const executable = await readlink(`/proc/${pid}/exe`).catch(() => '');
+  return basename(executable) || (await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim() || 'an unnamed program';
 }
 
 async function readUnprivilegedPortStart(): Promise<number> {
