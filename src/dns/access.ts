@@ -10,10 +10,11 @@ export interface DnsAccess {
   readonly podSources: readonly string[];
 }
 
-/** Access of a node with this pool (design section 4): only what cannot be reached from other machines. */
-export function buildDnsAccess(pool: VipPool): DnsAccess {
+/** Access of a node with this pool and these own addresses: listeners are trusted where other machines cannot reach them. */
+export function buildDnsAccess(pool: VipPool, nodeAddresses: readonly string[] = []): DnsAccess {
   const local = [pool.cidr, ...(pool.cidr6 === undefined ? [] : [pool.cidr6]), '127.0.0.0/8', '::1/128'];
-  return { trustedListeners: local, hostSources: local, podSources: [LOOPBACK_POD_PREFIX] };
+  const own = nodeAddresses.filter((address) => ipaddr.isValid(address)).map((address) => `${address}/${address.includes(':') ? 128 : 32}`);
+  return { trustedListeners: local, hostSources: [...local, ...own], podSources: [LOOPBACK_POD_PREFIX] };
 }
 
 /** True when a listener on this local address answers CH and AXFR. */
