@@ -1,4 +1,4 @@
-import { isMap, isScalar, isSeq, LineCounter, parseAllDocuments } from 'yaml';
+import { isMap, isScalar, isSeq, LineCounter, parseAllDocuments, visit } from 'yaml';
 import type { Document, ParsedNode } from 'yaml';
 import { problem } from '../model/problem.ts';
 import type { Origin, Problem } from '../model/problem.ts';
@@ -30,6 +30,8 @@ export type DocumentCache = ReadonlyMap<string, CachedDocument>;
 /** Nesting and size of what one file may hold; more makes it unreadable. */
 const MAX_DEPTH = 64;
 const MAX_OBJECTS = 20_000;
+/** About what is no object, per file; objects bound their own. */
+const MAX_PROBLEMS = 100;
 
 /**
  * Parses the text of one file: YAML with any number of documents, or JSON (`.json`).
@@ -45,7 +47,9 @@ export function parseManifest(
   const used = new Map<string, CachedDocument>();
   const parts: ObjectsAndProblems[] = [];
   try {
-    for (const chunk of file.endsWith('.json') ? [{ text, line: 1 }] : splitDocuments(text)) {
+    const chunks = file.endsWith('.json') ? [{ text, line: 1 }] : splitDocuments(text);
+    if (chunks.length > MAX_OBJECTS) throw new UnreadableError(`it holds ${chunks.length} documents, more than ${MAX_OBJECTS}`, 1);
+    for (const chunk of chunks) {
       const known = used.get(chunk.text) ?? cache.get(chunk.text);
       const part = known?.part ?? (file.endsWith('.json') ? parseJson(chunk.text, file, context) : parseYaml(chunk, file, context));
       const placed = known?.line === chunk.line ? known.placed : moveLines(part, chunk.line - 1);
@@ -54,7 +58,7 @@ export function parseManifest(
     }
     const objects = parts.flatMap((part) => part.objects);
     if (objects.length > MAX_OBJECTS) throw new UnreadableError(`it holds ${objects.length} objects, more than ${MAX_OBJECTS}`, 1);
-    return { manifest: { objects, problems: parts.flatMap((part) => part.problems) }, cache: used };
+    return { manifest: { objects, problems: parts.flatMap((part) => part.problems).slice(0, MAX_PROBLEMS) }, cache: used };
   } catch (error) {
     if (!(error instanceof UnreadableError)) throw error;
     return { manifest: { problems: [unreadable(file, error)] }, cache };
@@ -95,13 +99,20 @@ function parseYamlDocuments(chunk: Chunk, lines: LineCounter): readonly Document
   let documents: readonly Document.Parsed[];
   try {
     // YAML 1.2 as the file's version, with 1.1's merge keys, which kubectl knows too.
-    documents = [...parseAllDocuments(chunk.text, { lineCounter: lines, merge: true, uniqueKeys: true, prettyErrors: false, logLevel: 'silent' })];
+    documents = [...parseAllDocuments(chunk.text, { lineCounter: lines, merge: true, uniqueKeys: false, prettyErrors: false, logLevel: 'silent' })];
   } catch (error) {
-    throw new UnreadableError(error instanceof RangeError ? 'it is nested too deeply' : String(error), chunk.line);
+    throw new UnreadableError(reasonOf(error), chunk.line);
   }
-  for (const { errors } of documents) {
-    const [first] = errors;
-    if (first !== undefined) throw new UnreadableError(first.message, lines.linePos(first.pos[0]).line + chunk.line - 1);
+  for (const document of documents) {
+    const [first] = document.errors;
+    if (first === undefined) {
+      const twice = findDuplicateKey(document);
+      if (twice !== undefined) throw new UnreadableError(`the key '${twice.key}' stands twice`, lines.linePos(twice.offset).line + chunk.line - 1);
+      continue;
+    }
+    // What is never closed is found missing after the end: the last line with text is nearer to it.
+    const lastLine = chunk.text.trimEnd().split('\n').length;
+    throw new UnreadableError(reasonOf(first), Math.min(lines.linePos(first.pos[0]).line, lastLine) + chunk.line - 1);
   }
   return documents;
 }
@@ -112,7 +123,7 @@ function toValue(document: Document.Parsed, line: number): unknown {
     value = document.toJS({ maxAliasCount: 100 });
   } catch (error) {
     // Aliases that would expand without end, or nesting deeper than the stack.
-    throw new UnreadableError(error instanceof RangeError ? 'it is nested too deeply' : (error as Error).message, line);
+    throw new UnreadableError(reasonOf(error), line);
   }
   checkDepth(value, line);
   return value;
@@ -124,9 +135,7 @@ function parseJson(text: string, file: string, context: ParseContext): ObjectsAn
   try {
     value = JSON.parse(text.replace(/^\uFEFF/, ''));
   } catch (error) {
-    const message = (error as Error).message;
-    const position = /position ([0-9]+)/.exec(message)?.[1];
-    throw new UnreadableError(message, position === undefined ? undefined : text.slice(0, Number(position)).split('\n').length);
+    throw new UnreadableError(reasonOf(error), findJsonError(text, reasonOf(error)));
   }
   checkDepth(value, undefined);
   let tree: { readonly document: Document.Parsed | undefined; readonly lines: LineCounter } | undefined;
@@ -138,6 +147,41 @@ function parseJson(text: string, file: string, context: ParseContext): ObjectsAn
     }
     return tree.document === undefined ? { file } : { file, line: tree.lines.linePos(offsetAt(tree.document, path)).line };
   });
+}
+
+/**
+ * The first key that stands twice in one mapping. The library's own check compares each key with each other one: a file of
+ * 4 MiB could hold it up for minutes.
+ */
+function findDuplicateKey(document: Document.Parsed): { readonly key: string; readonly offset: number } | undefined {
+  let found: { readonly key: string; readonly offset: number } | undefined;
+  visit(document, {
+    Map: (_, { items }) => {
+      const seen = new Set<unknown>();
+      for (const { key } of items) {
+        if (!isScalar(key) || key.value === '<<') continue;
+        if (seen.has(key.value)) found ??= { key: String(key.value).slice(0, 80), offset: key.range?.[0] ?? 0 };
+        seen.add(key.value);
+      }
+      return found === undefined ? undefined : visit.BREAK;
+    },
+  });
+  return found;
+}
+
+/** Not every message of JSON.parse has a position; what YAML cannot read either has a line there. */
+function findJsonError(text: string, message: string): number | undefined {
+  const position = /position ([0-9]+)/.exec(message)?.[1];
+  if (position !== undefined) return text.slice(0, Number(position)).split('\n').length;
+  const lines = new LineCounter();
+  const [first] = [...parseAllDocuments(text, { lineCounter: lines, logLevel: 'silent' })].flatMap(({ errors }) => errors);
+  return first === undefined ? undefined : lines.linePos(first.pos[0]).line;
+}
+
+/** A full stack says nothing to a reader: what fills it is nesting. */
+function reasonOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.includes('call stack') ? 'it is nested too deeply' : message;
 }
 
 /** Bounds nesting before anything walks the value: what follows may recurse. */

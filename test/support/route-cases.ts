@@ -8,8 +8,6 @@ export interface RouteCase {
   readonly codes: readonly string[];
   /** Part of the first error's text. */
   readonly says?: string;
-  /** `true`: the API server takes it although file mode does not, or the other way round; the reason is in the name. */
-  readonly differs?: boolean;
 }
 
 const a = { kind: 'Service', name: 'a' };
