@@ -1,16 +1,44 @@
+import { objectKey } from '../model/names.ts';
 import { printable, problem } from '../model/problem.ts';
 import type { Problem } from '../model/problem.ts';
-import type { Route, RouteTable } from '../model/route-table.ts';
+import type { CallerTable, Route, RouteTable } from '../model/route-table.ts';
 import { compileRegex } from './compile-regex.ts';
 import type { CompiledRegex } from './compile-regex.ts';
 
-/** What the worker needs of a table: the rest (problems, endpoints for people) is not sent to it. */
+/** What the worker serves. */
 export type ServedTable = Pick<RouteTable, 'callers' | 'routes'>;
 
-/** The part of a table that is served, small enough to be copied to the worker on each change. */
-export function servedTable(table: RouteTable): ServedTable {
-  const routes = table.routes.map((route) => ({ ...route, problems: [], versions: route.versions.map((version) => ({ ...version, endpoints: [] })) }));
-  return { callers: table.callers, routes };
+/** What changed since the worker's last table: copying a whole large one would block the agent's thread for tens of milliseconds. */
+export interface TableChange {
+  readonly callers: CallerTable;
+  readonly changed: readonly Route[];
+  /** Keys (`namespace/name`). */
+  readonly removed: readonly string[];
+}
+
+/** The change from the routes that the worker has to `table`. Problems and the endpoints for people stay behind. */
+export function planTransfer(sent: ReadonlyMap<string, Route>, table: RouteTable): TableChange {
+  const kept = new Set(table.routes.map((route) => objectKey(route)));
+  return {
+    callers: table.callers,
+    changed: table.routes
+      .filter((route) => !isSameData(sent.get(objectKey(route)), route))
+      .map((route) => ({ ...route, problems: [], versions: route.versions.map((version) => ({ ...version, endpoints: [] })) })),
+    removed: [...sent.keys()].filter((key) => !kept.has(key)),
+  };
+}
+
+/** Not sent to the worker, so no reason to send a route again. */
+const LEFT_BEHIND = new Set(['problems', 'endpoints']);
+
+/** Equality of plain data (objects, lists, primitives), but for what is left behind. Several times faster than node:util's on tables. */
+function isSameData(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
+  if (Array.isArray(a)) return Array.isArray(b) && a.length === b.length && a.every((item, i) => isSameData(item, b[i]));
+  const [left, right] = [a as Record<string, unknown>, b as Record<string, unknown>];
+  const keys = Object.keys(left);
+  return keys.length === Object.keys(right).length && keys.every((key) => LEFT_BEHIND.has(key) || isSameData(left[key], right[key]));
 }
 
 /**

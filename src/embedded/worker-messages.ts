@@ -1,5 +1,5 @@
 import type { Problem } from '../model/problem.ts';
-import type { ServedTable } from './serve-table.ts';
+import type { TableChange } from './serve-table.ts';
 
 /** What the worker is started with. */
 export interface WorkerSettings {
@@ -9,7 +9,7 @@ export interface WorkerSettings {
 
 /** Agent to worker. Each is answered by one WorkerAnswer with the same `id`; the worker serves them one after the other. */
 export type WorkerOrder =
-  | { readonly kind: 'apply'; readonly id: number; readonly table: ServedTable }
+  | { readonly kind: 'apply'; readonly id: number; readonly change: TableChange }
   | { readonly kind: 'close'; readonly id: number; readonly drainMs: number };
 
 export interface WorkerAnswer {

@@ -3,6 +3,7 @@ import http from 'node:http';
 import http2 from 'node:http2';
 import net from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
 import { openEmbeddedProxy } from '../../src/embedded/io/open-embedded-proxy.ts';
@@ -297,7 +298,7 @@ describe('the proxy as a whole', () => {
 
   it('serves other routes while a hostile regex is matched against long values', async () => {
     const a = await named('a');
-    const hostile = (match: string, vip: string): Route => route('hostile', vip, [version('v', [a.at], { match })], { choice: { kind: 'header', header: 'X' } });
+    const hostile = (match: string, vip: string): Route => route(`hostile-${vip.slice(-1)}`, vip, [version('v', [a.at], { match })], { choice: { kind: 'header', header: 'X' } });
     await serving(route('svc', VIP, [version('v', [a.at])]), hostile('(a+)+$', '127.73.20.3'), hostile('a[ab]{900}c', '127.73.20.4'));
     const over = new AbortController();
     const attack = async (vip: string): Promise<void> => {
@@ -334,6 +335,22 @@ describe('the proxy as a whole', () => {
     expect(await never).toBeInstanceOf(Error);
     expect(performance.now() - begun).toBeGreaterThan(1_400);
     expect(proxy.listeners().size).toBe(0);
+  });
+
+  it('is started again with the last table when its worker dies, and says so', async () => {
+    const a = await named('a');
+    const faults: string[] = [];
+    const worker = new Promise<Worker>((resolve) => void process.once('worker', resolve));
+    const proxy = await opened({ onFault: (error) => faults.push(error.message) });
+    await proxy.apply(table([route('svc', VIP, [version('v', [a.at])])]));
+    expect(await call(VIP)).toMatchObject({ status: 200 });
+    await (await worker).terminate();
+    // Sent while no worker lives: it must not be lost.
+    expect(await proxy.apply(table([route('svc', VIP, [version('v', [a.at])]), route('new', '127.73.20.3', [version('v', [a.at])])]))).toEqual([]);
+    expect(await call(VIP)).toMatchObject({ status: 200 });
+    expect(await call('127.73.20.3')).toMatchObject({ status: 200 });
+    expect(faults).toEqual(["the embedded proxy's worker ended with code 1"]);
+    expect(proxy.status()).toMatchObject({ restarts: 1, forwarded: { node: 3 } });
   });
 
   it('does not wait for idle connections when it is closed', async () => {

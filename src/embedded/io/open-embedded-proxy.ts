@@ -1,11 +1,11 @@
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import { objectKey } from '../../model/names.ts';
 import type { Problem } from '../../model/problem.ts';
 import type { Proxy } from '../../model/proxy.ts';
-import type { RouteTable } from '../../model/route-table.ts';
-import { servedTable } from '../serve-table.ts';
-import type { ServedTable } from '../serve-table.ts';
+import type { Route, RouteTable } from '../../model/route-table.ts';
+import { planTransfer } from '../serve-table.ts';
 import type { WorkerAnswer, WorkerOrder, WorkerSettings } from '../worker-messages.ts';
 import { Counters } from './counters.ts';
 import type { EmbeddedStatus } from './counters.ts';
@@ -25,6 +25,8 @@ export interface EmbeddedProxy extends Proxy {
 
 /** `.ts` in a checkout, `.js` when compiled. */
 const WORKER_FILE = new URL(`./worker${extname(fileURLToPath(import.meta.url))}`, import.meta.url);
+/** A worker that grows beyond it ends and is started again; the agent itself goes on. */
+const MAX_HEAP_MB = 512;
 /** Between the end of a worker and the start of the next, so that one that cannot live does not use up the machine. */
 const RESTART_PAUSE_MS = 100;
 const RESTART_PAUSE_MAX_MS = 5_000;
@@ -43,7 +45,9 @@ class WorkerProxy implements EmbeddedProxy {
   readonly #options: EmbeddedProxyOptions;
   readonly #counters = new Counters();
   #worker: Worker | undefined;
-  #table: ServedTable | undefined;
+  #table: RouteTable | undefined;
+  /** The routes that the living worker has been sent. */
+  #sent: ReadonlyMap<string, Route> = new Map();
   #listeners: ReadonlySet<string> = new Set();
   readonly #waiting = new Map<number, (answer: WorkerAnswer) => void>();
   #nextId = 0;
@@ -59,8 +63,8 @@ class WorkerProxy implements EmbeddedProxy {
 
   async apply(table: RouteTable): Promise<readonly Problem[]> {
     if (this.#closed) return [];
-    this.#table = servedTable(table);
-    const { problems } = await this.#order({ kind: 'apply', table: this.#table });
+    this.#table = table;
+    const { problems } = await this.#sendTable(table);
     return problems;
   }
 
@@ -76,7 +80,7 @@ class WorkerProxy implements EmbeddedProxy {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#restartTimer);
-    if (this.#worker !== undefined) await this.#order({ kind: 'close', drainMs });
+    if (this.#worker !== undefined) await this.#order((id) => ({ kind: 'close', id, drainMs }));
     await this.#worker?.terminate();
     this.#worker = undefined;
     this.#listeners = new Set();
@@ -84,7 +88,7 @@ class WorkerProxy implements EmbeddedProxy {
 
   #start(): void {
     const settings: WorkerSettings = { tokenHeader: this.#options.tokenHeader ?? 'X-Onehop-Token', counters: this.#counters.memory };
-    const worker = new Worker(WORKER_FILE, { workerData: settings, name: 'onehop-embedded', execArgv: [] });
+    const worker = new Worker(WORKER_FILE, { workerData: settings, name: 'onehop-embedded', execArgv: [], resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB } });
     worker.on('message', (answer: WorkerAnswer) => this.#answered(answer));
     let fault: Error | undefined;
     worker.on('error', (error) => {
@@ -97,6 +101,7 @@ class WorkerProxy implements EmbeddedProxy {
   #ended(fault: Error): void {
     this.#worker = undefined;
     this.#listeners = new Set();
+    this.#sent = new Map();
     if (this.#closed) {
       this.#answerAll();
       return;
@@ -114,16 +119,23 @@ class WorkerProxy implements EmbeddedProxy {
     // Orders left unanswered by the last worker wanted this table or an older one: one answer serves them all.
     const unanswered = [...this.#waiting.values()];
     this.#waiting.clear();
-    void this.#order({ kind: 'apply', table: this.#table }).then((answer) => {
+    void this.#sendTable(this.#table).then((answer) => {
       for (const answered of unanswered) answered(answer);
     });
   }
 
-  #order(order: { kind: 'apply'; table: ServedTable } | { kind: 'close'; drainMs: number }): Promise<WorkerAnswer> {
+  #sendTable(table: RouteTable): Promise<WorkerAnswer> {
+    const change = planTransfer(this.#sent, table);
+    if (this.#worker !== undefined) this.#sent = new Map(table.routes.map((route) => [objectKey(route), route]));
+    return this.#order((id) => ({ kind: 'apply', id, change }));
+  }
+
+  /** Without a worker the order waits; the next one is sent the last table. */
+  #order(order: (id: number) => WorkerOrder): Promise<WorkerAnswer> {
     const id = this.#nextId++;
     return new Promise((resolve) => {
       this.#waiting.set(id, resolve);
-      this.#worker?.postMessage({ ...order, id } satisfies WorkerOrder);
+      this.#worker?.postMessage(order(id));
     });
   }
 
