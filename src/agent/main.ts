@@ -29,7 +29,7 @@ import { reconcile } from './reconcile.ts';
 /** Drain of a standalone agent: how long calls in flight may take after SIGTERM (design section 6). */
 const DRAIN_MS = 10_000;
 /** Taken ports, quarantines and drift are looked at again this often, without any change. */
-const RESYNC_MS = 10_000;
+const RESYNC_MS = 5_000;
 
 /** `onehop agent`: runs until a signal. Resolves with the exit code: 0 asked to stop, 2 wrong usage, 3 cannot run. */
 export async function runAgent(argv: readonly string[], version: string): Promise<number> {
