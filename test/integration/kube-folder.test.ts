@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { chmodSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -51,6 +52,31 @@ async function watch(more: { readonly checkRegexes?: CheckRegexes; readonly resc
 const latest = (): Snapshot => snapshots.at(-1) ?? expect.fail('no snapshot');
 const until = (check: () => void): Promise<void> => vi.waitFor(check, { timeout: 10_000, interval: 10 });
 const put = (name: string, text: string): Promise<void> => writeFile(join(folder, name), text);
+
+/** Root may read everything: what concerns permissions runs as nobody. */
+const NOBODY = 65_534;
+async function withoutRoot(action: () => Promise<void>): Promise<void> {
+  await chmod(base, 0o755);
+  const isRoot = process.geteuid?.() === 0;
+  if (isRoot) process.seteuid?.(NOBODY);
+  try {
+    await action();
+    await source?.close();
+  } finally {
+    if (isRoot) process.seteuid?.(0);
+  }
+}
+
+/** Changes the mode as the owner, whoever runs meanwhile. */
+function changeMode(name: string, mode: number): void {
+  const euid = process.geteuid?.();
+  if (process.getuid?.() === 0) process.seteuid?.(0);
+  try {
+    chmodSync(join(folder, name), mode);
+  } finally {
+    if (euid !== undefined && process.getuid?.() === 0) process.seteuid?.(euid);
+  }
+}
 
 describe('a watched folder', () => {
   test('delivers its first snapshot before it is open, also an empty one', async () => {
@@ -284,15 +310,25 @@ describe('what is refused', () => {
     ]);
   });
 
-  test('a file without permission is a Problem, and keeps its content while watched', async ({ skip }) => {
-    skip(process.getuid?.() === 0, 'root reads every file');
+  test('a file or folder without permission is a Problem, and keeps its content while watched', async () => {
+    await mkdir(join(folder, 'team'));
     await put('web.yaml', to('a'));
-    await watch();
-    await chmod(join(folder, 'web.yaml'), 0);
-    await until(() => expect(codes(latest())).toEqual(['path-unreadable']));
-    expect(versionOf(latest())).toBe('a');
-    await chmod(join(folder, 'web.yaml'), 0o644);
-    await until(() => expect(codes(latest())).toEqual([]));
+    await put('team/other.yaml', route('other'));
+    await withoutRoot(async () => {
+      await watch({ rescanMs: 100 });
+      changeMode('web.yaml', 0);
+      await until(() => expect(codes(latest())).toEqual(['path-unreadable']));
+      expect(versionOf(latest())).toBe('a');
+      changeMode('team', 0);
+      await until(() => expect(codes(latest())).toEqual(['path-unreadable', 'path-unreadable']));
+      expect(latest().serviceRoutes).toHaveLength(2);
+      expect(latest().problems.map(({ message }) => message)).toEqual(
+        Array.from({ length: 2 }, () => 'it cannot be read: EACCES; its last good content stays in use'),
+      );
+      changeMode('web.yaml', 0o644);
+      changeMode('team', 0o755);
+      await until(() => expect(codes(latest())).toEqual([]));
+    });
   });
 });
 
