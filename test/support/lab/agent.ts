@@ -11,7 +11,8 @@ export class LabAgent {
   readonly node: LabNode;
   readonly runDir: string;
   readonly logFile: string;
-  readonly #argv: readonly string[];
+  /** The command line, for a run under other conditions. */
+  readonly argv: readonly string[];
   #process: ChildProcess | undefined;
 
   constructor(lab: Lab, nodeName: string, objects: string, flags: readonly string[] = []) {
@@ -19,12 +20,12 @@ export class LabAgent {
     this.runDir = join(lab.folder, `${nodeName}-run`);
     this.logFile = join(lab.folder, `${nodeName}-agent.log`);
     const own = ['--source', `dir:${objects}`, '--node-name', nodeName, '--run-dir', this.runDir, '--state-dir', join(lab.folder, `${nodeName}-state`)];
-    this.#argv = [process.execPath, MAIN, 'agent', ...own, '--log-format', 'json', ...flags];
+    this.argv = [process.execPath, MAIN, 'agent', ...own, '--log-format', 'json', ...flags];
   }
 
   /** Starts it and waits until `/readyz` says ready. */
   async start(...flags: readonly string[]): Promise<void> {
-    const started = start(inside(this.node.netns, [...this.#argv, ...flags]), this.logFile);
+    const started = start(inside(this.node.netns, [...this.argv, ...flags]), this.logFile);
     this.#process = started;
     try {
       await eventually(`agent of ${this.node.name} is ready`, async () => started.exitCode !== null || (await this.admin('/readyz')) === 'ready\n', 30_000);

@@ -43,6 +43,8 @@ const POD_SERVER = new URL('pod-server.ts', import.meta.url).pathname;
 /** The pods' gateway exists only as a neighbour entry with this hardware address, that of the node's end of each veth. */
 const GATEWAY = { address: '169.254.1.1', mac: 'ee:ee:ee:ee:ee:ee' };
 const NAME = /^oh(\d+)-/;
+/** The folders with the logs stay for a look. */
+const KEEP = process.env['ONEHOP_LAB_KEEP'] === '1';
 let opened = 0;
 
 /** Nodes and pods as network namespaces; see README.md. Open with `openLab`, close in any case. */
@@ -123,8 +125,7 @@ export class Lab {
 
   async close(): Promise<void> {
     for (const netns of await namespaces()) if (netns.startsWith(`${this.#prefix}-`)) await removeNamespace(netns);
-    // ONEHOP_LAB_KEEP=1: the logs stay for a look.
-    if (process.env['ONEHOP_LAB_KEEP'] !== '1') await rm(this.folder, { recursive: true, force: true });
+    if (!KEEP) await rm(this.folder, { recursive: true, force: true });
   }
 
   async #buildNode(plan: NodePlan, number: number, count: number): Promise<void> {
@@ -178,7 +179,7 @@ export class Lab {
 export async function openLab(plans: readonly NodePlan[]): Promise<Lab> {
   requireRoot();
   await removeLeftovers();
-  const lab = new Lab(await mkdtemp(join(tmpdir(), 'oh-lab-')));
+  const lab = new Lab(await mkdtemp(join(tmpdir(), `oh${process.pid}-lab-`)));
   try {
     await mkdir(join(lab.folder, 'objects'));
     await lab.build(plans);
@@ -193,12 +194,15 @@ export function requireRoot(): void {
   if (process.getuid?.() !== 0) throw new Error('the lab makes network namespaces: run it as root');
 }
 
-/** Ends what runs in namespaces whose test process is gone, and removes them. */
+/** Ends what runs in namespaces whose test process is gone, and removes them and its folders. */
 async function removeLeftovers(): Promise<void> {
-  for (const netns of await namespaces()) {
-    const pid = NAME.exec(netns)?.[1];
-    if (pid !== undefined && !existsSync(`/proc/${pid}`)) await removeNamespace(netns);
-  }
+  const isLeftover = (name: string): boolean => {
+    const pid = NAME.exec(name)?.[1];
+    return pid !== undefined && !existsSync(`/proc/${pid}`);
+  };
+  for (const netns of (await namespaces()).filter(isLeftover)) await removeNamespace(netns);
+  if (KEEP) return;
+  for (const folder of (await readdir(tmpdir())).filter(isLeftover)) await rm(join(tmpdir(), folder), { recursive: true, force: true });
 }
 
 const loadRules = (netns: string, rules: string): Promise<string> => must(inside(netns, ['nft', '-f', '-']), rules);

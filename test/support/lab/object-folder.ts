@@ -21,6 +21,7 @@ export class ObjectFolder {
   readonly #lab: Lab;
   readonly #routes: RoutePlan[];
   readonly #notReady = new Set<string>();
+  readonly #listed = new Set<string>();
 
   constructor(lab: Lab, routes: readonly RoutePlan[]) {
     this.#lab = lab;
@@ -32,6 +33,11 @@ export class ObjectFolder {
   setReady(pod: string, ready: boolean): void {
     if (ready) this.#notReady.delete(pod);
     else this.#notReady.add(pod);
+  }
+
+  /** Lists a pod that the lab's plan leaves out. */
+  list(pod: string): void {
+    this.#listed.add(pod);
   }
 
   /** Replaces the file in one step, as kubelet and git do. */
@@ -58,7 +64,7 @@ export class ObjectFolder {
   }
 
   #pods(): unknown[] {
-    return [...this.#lab.pods.values()].filter((pod) => pod.unlisted !== true).map((pod) => ({
+    return [...this.#lab.pods.values()].filter((pod) => pod.unlisted !== true || this.#listed.has(pod.name)).map((pod) => ({
       apiVersion: 'v1',
       kind: 'Pod',
       metadata: { name: pod.name, namespace: pod.namespace, ...(pod.app === undefined ? {} : { labels: { app: pod.app } }) },
