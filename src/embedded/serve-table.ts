@@ -31,7 +31,7 @@ export function planTransfer(sent: ReadonlyMap<string, Route>, table: RouteTable
 /** Not sent to the worker, so no reason to send a route again. */
 const LEFT_BEHIND = new Set(['problems', 'endpoints']);
 
-/** Equality of plain data (objects, lists, primitives), but for what is left behind. Several times faster than node:util's on tables. */
+/** Equality of plain data (objects, lists, primitives), but for what is left behind. Routes that are the same objects cost nothing. */
 function isSameData(a: unknown, b: unknown): boolean {
   if (a === b) return true;
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
