@@ -4,7 +4,7 @@ import { printable } from '../model/problem.ts';
 import type { Endpoint, Route, Version } from '../model/route-table.ts';
 import type { BalanceAlgorithm, RetryCondition } from '../model/service-route.ts';
 import { quote } from './quote.ts';
-import { DEFAULT_CONNECT_MS, DEFAULT_REQUEST_MS } from './render-global.ts';
+import { DEFAULT_CONNECT_MS, DEFAULT_REQUEST_MS, DEFAULT_RETRIES, DEFAULT_RETRY_ON } from './render-global.ts';
 
 /**
  * Failures are seen on real traffic: one failed connect takes a server out, and only then is it checked, each second.
@@ -43,12 +43,13 @@ function renderRetries(route: Route): readonly string[] {
   const { attempts, on, nonIdempotent } = route.retries;
   if (route.protocol === 'tcp') return [`  retries ${on.includes('connect-failure') ? attempts : 0}`];
   if (attempts === 0 || on.length === 0) return ['  retries 0', '  retry-on none'];
-  const conditions = [...new Set(on.map((condition) => RETRY_ON[condition]))].sort(byCodeUnit);
+  const conditions = [...new Set(on)].sort(byCodeUnit).map((condition) => RETRY_ON[condition]);
+  const retryOn = conditions.join(' ');
   // Only a request that may have reached a server can be harmful to repeat.
   const replays = conditions.some((condition) => condition !== 'conn-failure');
   return [
-    `  retries ${attempts}`,
-    `  retry-on ${conditions.join(' ')}`,
+    ...(attempts === DEFAULT_RETRIES ? [] : [`  retries ${attempts}`]),
+    ...(retryOn === DEFAULT_RETRY_ON ? [] : [`  retry-on ${retryOn}`]),
     ...(replays && !nonIdempotent ? [`  http-request disable-l7-retry unless { method ${IDEMPOTENT} }`] : []),
   ];
 }

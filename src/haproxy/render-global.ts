@@ -8,6 +8,8 @@ import { INTERNAL_FRONTEND } from './section-names.ts';
 /** Defaults of the CRD; a route's backend repeats only what differs. */
 export const DEFAULT_CONNECT_MS = 250;
 export const DEFAULT_REQUEST_MS = 60_000;
+export const DEFAULT_RETRIES = 3;
+export const DEFAULT_RETRY_ON = 'conn-failure empty-response response-timeout';
 
 /** Names of the files and sockets in the run dir. */
 export const STATS_SOCKET = 'haproxy.sock';
@@ -28,7 +30,9 @@ export const REFUSAL_BACKENDS = ['caller-unknown', 'namespace-isolated', 'acl-de
  * more per bind while a reload hands the listeners over.
  */
 export function maxConnections(fileDescriptors: number, binds: number): number {
-  const free = fileDescriptors - 2 * binds - RESERVED_DESCRIPTORS;
+  // In steps: a route more or less should not change the global section too.
+  const listeners = Math.ceil(binds / 100) * 100;
+  const free = fileDescriptors - 2 * listeners - RESERVED_DESCRIPTORS;
   return Math.max(100, Math.min(MAX_CONNECTIONS, Math.floor(free / 2)));
 }
 
@@ -38,7 +42,6 @@ export function renderGlobal(options: RenderOptions, binds: number, digest: stri
   return [
     'global',
     `  description ${digest}`,
-    '  default-path config',
     `  maxconn ${maxConnections(options.fileDescriptors, binds)}`,
     `  nbthread ${options.threads}`,
     `  stats socket ${quote(`${options.runDir}/${STATS_SOCKET}`)} mode 600 level admin expose-fd listeners`,
@@ -84,6 +87,8 @@ export function renderDefaults(options: RenderOptions): readonly string[] {
     '',
     'defaults http-version from http',
     '  option http-no-delay',
+    `  retries ${DEFAULT_RETRIES}`,
+    `  retry-on ${DEFAULT_RETRY_ON}`,
     '  option redispatch 1',
     '  option allbackups',
     '  http-reuse always',

@@ -1,5 +1,5 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import http from 'node:http';
+import type http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { HaproxyProxy } from '../../src/haproxy/io/haproxy-proxy.ts';
 import { openHaproxy } from '../../src/haproxy/io/open-haproxy.ts';
 import type { Route } from '../../src/model/route-table.ts';
+import { call, closeServer, nameOf, openServer, SERVERS } from '../support/haproxy-world.ts';
 import { aCaller, anEndpoint, aRoute, aTable, aVersion } from '../support/route-tables.ts';
 
 const VIP = '127.72.1.1';
@@ -15,68 +16,12 @@ const SHOP_POD = '127.88.72.1';
 const OTHER_POD = '127.88.72.2';
 const TRUSTED_POD = '127.88.72.3';
 const STRANGER = '127.88.72.9';
-const SERVERS = '127.88.72.100';
-
-interface Answer {
-  readonly status: number;
-  readonly reason: string | undefined;
-  readonly body: string;
-  readonly headers: http.IncomingHttpHeaders;
-}
-
-/** One request on a connection of its own, from the given pod. */
-function call(from: string, to: string, options: { port?: number; path?: string; method?: string; headers?: http.OutgoingHttpHeaders; body?: string } = {}): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const request = http.request(
-      { host: to, port: options.port ?? 8080, localAddress: from, path: options.path ?? '/', method: options.method ?? 'GET', headers: { ...options.headers }, agent: false, timeout: 15_000 },
-      (response) => {
-        let body = '';
-        response.setEncoding('utf8');
-        response.on('data', (chunk: string) => (body += chunk));
-        response.on('error', reject);
-        response.on('end', () => {
-          const reason = response.headers['x-onehop-reason'];
-          resolve({ status: response.statusCode ?? 0, reason: typeof reason === 'string' ? reason : undefined, body, headers: response.headers });
-        });
-      },
-    );
-    request.on('error', reject);
-    request.on('timeout', () => request.destroy(new Error('timeout')));
-    request.end(options.body);
-  });
-}
-
-/** A server that answers with its name and what it received; paths make it misbehave. */
-async function openServer(name: string, port: number): Promise<http.Server> {
-  const server = http.createServer((request, response) => {
-    if (request.url === '/never') return;
-    if (request.url === '/reset') {
-      request.socket.destroy();
-      return;
-    }
-    response.statusCode = request.url === '/503' ? 503 : 200;
-    response.setHeader('x-onehop-reason', 'forged');
-    response.setHeader('x-onehop-other', 'forged');
-    response.end(JSON.stringify({ name, headers: request.headers, url: request.url }));
-  });
-  await new Promise<void>((resolve) => server.listen(port, SERVERS, () => resolve()));
-  return server;
-}
-
-const closeServer = (server: http.Server): Promise<void> =>
-  new Promise((resolve) => {
-    server.close(() => resolve());
-    server.closeAllConnections();
-  });
-
-const nameOf = (answer: Answer): string => (JSON.parse(answer.body) as { name: string }).name;
 
 describe('a real HAProxy', () => {
   let runDir: string;
   let proxy: HaproxyProxy;
   const servers: http.Server[] = [];
   const a = aVersion('cart-a', [anEndpoint(SERVERS, 9101)]);
-  const b = aVersion('cart-b', [anEndpoint(SERVERS, 9102)]);
   const pods = [aCaller(SHOP_POD), aCaller(OTHER_POD, { namespace: 'other' }), aCaller(TRUSTED_POD, { namespace: 'ingress', trusted: true })];
 
   const serve = async (routes: readonly Route[], callers = pods): Promise<readonly string[]> =>
@@ -88,7 +33,8 @@ describe('a real HAProxy', () => {
     proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5 });
   });
   afterAll(async () => {
-    await proxy.close({ drainMs: 200, leaveRunning: false });
+    if (proxy.status().restarts > 0) throw new Error('HAProxy was restarted');
+  await proxy.close({ drainMs: 200, leaveRunning: false });
     for (const server of servers) await closeServer(server);
     await rm(runDir, { recursive: true, force: true });
   });

@@ -19,13 +19,16 @@ export async function checkConfig(binary: string, runDir: string, candidate: Ren
   await rm(dir, { recursive: true, force: true });
   await mkdir(dir, { recursive: true, mode: 0o700 });
   await writeFiles(dir, filesOf(candidate));
-  return runCheck(binary, join(dir, CONFIG_FILE));
+  return runCheck(binary, dir);
 }
 
-/** `haproxy -c -f FILE`, bounded in time and output. */
-export function runCheck(binary: string, file: string, timeoutMs = TIMEOUT_MS): Promise<Rejection> {
+/**
+ * `haproxy -c` on a folder's haproxy.cfg, bounded in time and output. `-C`: file names in the configuration are relative
+ * to it (`default-path` would not reach those in `use_backend %[...]`, which are read after the file).
+ */
+export function runCheck(binary: string, dir: string, timeoutMs = TIMEOUT_MS): Promise<Rejection> {
   return new Promise((resolve, reject) => {
-    execFile(binary, ['-c', '-f', file], { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 16 * 1024 * 1024 }, (error, stdout, stderr) => {
+    execFile(binary, ['-c', '-C', dir, '-f', CONFIG_FILE], { timeout: timeoutMs, killSignal: 'SIGKILL', maxBuffer: 16 * 1024 * 1024 }, (error, stdout, stderr) => {
       if (error === null) resolve(undefined);
       else if (error.killed === true) resolve(`haproxy -c gave no verdict within ${timeoutMs} ms`);
       else if (typeof error.code === 'number') resolve(`${stderr}${stdout}`);

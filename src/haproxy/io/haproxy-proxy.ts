@@ -75,6 +75,7 @@ export class HaproxyProxy implements Proxy {
   #exclusive: Promise<unknown> = Promise.resolve();
   #busy = 0;
   #closed = false;
+  #missed = 0;
   readonly #watch: NodeJS.Timeout;
   #startedAtMs = 0;
   #backoffMs = 0;
@@ -91,8 +92,14 @@ export class HaproxyProxy implements Proxy {
 
   /** Takes over what runs in the run dir. A worker that is not the one of the files on disk is reloaded by the next apply. */
   async adopt(): Promise<void> {
-    const { master, render } = this.#parts;
-    this.#processes = await master.processes();
+    const { master, render, attach } = this.#parts;
+    for (let tries = 0; this.#processes === undefined && tries < 20; tries++) {
+      this.#processes = await master.processes();
+      if (this.#processes !== undefined) break;
+      if (!attach && master.left().length === 0) return;
+      if (attach && tries > 0) return;
+      await sleep(100);
+    }
     if (this.#processes === undefined) return;
     const worker = await master.worker();
     const disk = await readFiles(render.runDir);
@@ -130,9 +137,7 @@ export class HaproxyProxy implements Proxy {
     await this.#alone(async () => {
       const { master, attach, lock } = this.#parts;
       const running = (await master.processes()) ?? this.#processes;
-      if (!how.leaveRunning && !attach && running !== undefined) {
-        await master.stop([...(running.worker === undefined ? [] : [running.worker]), ...running.old], running.master, how.drainMs);
-      }
+      if (!how.leaveRunning && !attach) await master.stop(running?.master, how.drainMs);
       await lock.release();
     });
   }
@@ -279,7 +284,11 @@ export class HaproxyProxy implements Proxy {
     if (this.#closed || this.#busy > 0 || this.#applied === undefined || attach) return;
     const { master: pid, worker } = this.#processes ?? {};
     const alive = pid !== undefined && master.isOurs(pid) && worker !== undefined && master.isOurs(worker);
-    if (!alive) void this.#alone(() => this.#restart());
+    // Seen twice: while the master re-executes itself its command line is not readable for a moment.
+    this.#missed = alive ? 0 : this.#missed + 1;
+    if (this.#missed < 2) return;
+    this.#missed = 0;
+    void this.#alone(() => this.#restart());
   }
 
   async #restart(): Promise<void> {

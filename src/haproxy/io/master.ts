@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync, readSync, statSync, truncateSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync, truncateSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -50,11 +50,12 @@ export class Master {
 
   /** Starts HAProxy on the run dir's files and waits until a worker loaded with `digest` answers. */
   async start(digest: string, timeoutMs: number): Promise<Outcome> {
+    await this.#endLeftOvers();
     for (const socket of [MASTER_SOCKET, STATS_SOCKET, HEALTH_SOCKET]) await rm(join(this.#runDir, socket), { force: true });
     this.#boundLog();
     const logFrom = this.#logSize();
     const log = openSync(join(this.#runDir, LOG_FILE), 'a', 0o600);
-    const args = ['-W', '-S', `${this.#masterSocket},mode,600`, '-f', join(this.#runDir, CONFIG_FILE), '-p', join(this.#runDir, PID_FILE)];
+    const args = ['-W', '-C', this.#runDir, '-f', CONFIG_FILE, '-S', `${this.#masterSocket},mode,600`, '-p', join(this.#runDir, PID_FILE)];
     const ended = new AbortController();
     try {
       // A clean environment: HAProxy would report its state to the agent's own supervisor through NOTIFY_SOCKET.
@@ -67,7 +68,7 @@ export class Master {
     }
     const deadline = Date.now() + timeoutMs;
     while (!ended.signal.aborted && Date.now() < deadline) {
-      if ((await this.worker())?.digest === digest) return { ok: true };
+      if ((await this.worker())?.digest === digest && (await this.processes())?.worker !== undefined) return { ok: true };
       await sleep(POLL_MS);
     }
     return { ok: false, messages: this.#logSince(logFrom) };
@@ -91,19 +92,18 @@ export class Master {
   }
 
   /** Lets old and new connections end (soft stop), at most `drainMs`, then ends what is left. */
-  async stop(pids: readonly number[], master: number, drainMs: number): Promise<void> {
-    const all = [master, ...pids];
-    const alive = (): number[] => all.filter((pid) => this.isOurs(pid));
+  async stop(master: number | undefined, drainMs: number): Promise<void> {
     const wait = async (ms: number): Promise<void> => {
       const deadline = Date.now() + ms;
-      while (alive().length > 0 && Date.now() < deadline) await sleep(POLL_MS);
+      while (this.left().length > 0 && Date.now() < deadline) await sleep(POLL_MS);
     };
-    if (this.isOurs(master)) signal(master, 'SIGUSR1');
-    await wait(drainMs);
-    if (this.isOurs(master)) signal(master, 'SIGTERM');
-    await wait(1000);
-    for (const pid of alive()) signal(pid, 'SIGKILL');
-    await wait(1000);
+    if (master !== undefined && this.isOurs(master)) {
+      signal(master, 'SIGUSR1');
+      await wait(drainMs);
+      if (this.isOurs(master)) signal(master, 'SIGTERM');
+      await wait(1000);
+    }
+    await this.#endLeftOvers();
     for (const file of [MASTER_SOCKET, STATS_SOCKET, HEALTH_SOCKET, PID_FILE]) await rm(join(this.#runDir, file), { force: true });
   }
 
@@ -119,6 +119,21 @@ export class Master {
       return state !== 'Z' && state !== 'X' && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(`${this.#masterSocket},`);
     } catch {
       return false;
+    }
+  }
+
+  /** Live processes of this run dir. */
+  left(): readonly number[] {
+    return readdirSync('/proc').map(Number).filter((pid) => Number.isInteger(pid) && this.isOurs(pid));
+  }
+
+  /** A second HAProxy on the same ports would not fail but silently take a share of the connections (SO_REUSEPORT). */
+  async #endLeftOvers(): Promise<void> {
+    for (let tries = 0; tries < 40; tries++) {
+      const left = this.left();
+      if (left.length === 0) return;
+      for (const pid of left) signal(pid, 'SIGKILL');
+      await sleep(POLL_MS);
     }
   }
 

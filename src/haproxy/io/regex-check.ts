@@ -13,8 +13,8 @@ const MAX_PER_RUN = 500;
 const TIMEOUT_MS = 10_000;
 
 /**
- * Regexes judged by the HAProxy that will run them: each stands in a map file of its own under a rule of its own, so
- * one `haproxy -c` names every bad one. Verdicts are kept (a pattern's never changes).
+ * Regexes judged by the HAProxy that will run them: each stands in a file of its own under an ACL of its own, so one
+ * `haproxy -c` names every bad one (a bad `http-request` rule would end the reading at the first). Verdicts are kept (a pattern's never changes).
  * The returned function rejects when the binary cannot be run.
  */
 export function openRegexCheck(binary: string): CheckRegexes {
@@ -55,16 +55,16 @@ async function judge(binary: string, patterns: readonly string[]): Promise<Reado
   return verdicts;
 }
 
-const HEAD = ['global', '  default-path config', 'defaults', '  mode http', '  timeout client 1s', 'frontend regexes', '  bind unix@check.sock'];
+const HEAD = ['defaults', '  mode http', '  timeout client 1s', 'frontend regexes', '  bind unix@check.sock'];
 const FIRST_RULE = HEAD.length + 1;
 
 async function compile(binary: string, patterns: readonly string[]): Promise<string | undefined> {
   const dir = await mkdtemp(join(tmpdir(), 'onehop-regex-'));
   try {
-    const rules = patterns.map((_, index) => `  http-request set-var(txn.found) req.fhdr(x),map_reg(${index}.map)`);
-    const files = new Map(patterns.map((pattern, index) => [`${index}.map`, `${MATCH_LIMIT}${pattern} found\n`]));
+    const rules = patterns.map((_, index) => `  acl regex${index} req.fhdr(x) -m reg -f ${index}.txt`);
+    const files = new Map(patterns.map((pattern, index) => [`${index}.txt`, `${MATCH_LIMIT}${pattern}\n`]));
     await writeFiles(dir, files.set(CONFIG_FILE, `${[...HEAD, ...rules].join('\n')}\n`));
-    return await runCheck(binary, join(dir, CONFIG_FILE), TIMEOUT_MS);
+    return await runCheck(binary, dir, TIMEOUT_MS);
   } finally {
     await rm(dir, { recursive: true, force: true });
   }

@@ -15,7 +15,7 @@ export interface RunLock {
  */
 export async function lockRunDir(runDir: string): Promise<RunLock> {
   const path = join(runDir, 'owner.sock');
-  const server = createServer((socket) => socket.end(`${process.pid}\n`));
+  const server = createServer((socket) => socket.on('error', () => socket.destroy()).resume().end(`${process.pid}\n`));
   server.unref();
   const listen = (): Promise<void> =>
     new Promise((resolve, reject) => {

@@ -1,0 +1,73 @@
+import { describe, expect, it } from 'vitest';
+import { parseVersion, isSupported } from '../../../src/haproxy/features.ts';
+import { findCulprits } from '../../../src/haproxy/find-culprits.ts';
+import { parseInfo, parseListeners, parseMap, parseProcesses } from '../../../src/haproxy/parse-answers.ts';
+import { planChange } from '../../../src/haproxy/plan-change.ts';
+import { renderConfig } from '../../../src/haproxy/render-config.ts';
+import type { RenderedConfig } from '../../../src/haproxy/render-config.ts';
+import type { Route } from '../../../src/model/route-table.ts';
+import { aCaller, anEndpoint, aRoute, aTable, aVersion } from '../../support/route-tables.ts';
+
+const options = { runDir: '/run/onehop', drainTimeoutSeconds: 60, fileDescriptors: 20_000, threads: 2, haproxy: { version: '2.6.12', lua: true } };
+const render = (routes: readonly Route[], callers: readonly string[] = []): RenderedConfig => renderConfig(aTable(routes, callers.map((address) => aCaller(address))), options);
+const version = aVersion('v', [anEndpoint('10.1.1.1', 80)]);
+const route = (name: string, more: Partial<Route> = {}): Route => aRoute(name, { vip: '169.254.193.1', listen: 80, versions: [version], ...more });
+const acl = (exceptions: readonly string[], defaultAllow = true): Partial<Route> => ({ access: { namespace: 'shop', defaultAllow, exceptions, hasEntries: true } });
+const weights = (below: number): Partial<Route> => ({ choice: { kind: 'weighted', total: 100, shares: [{ below, version: 0 }] } });
+
+describe('planChange', () => {
+  const cases: readonly [title: string, before: RenderedConfig, after: RenderedConfig, steps: readonly string[]][] = [
+    ['nothing', render([route('a')]), render([route('a')]), []],
+    ['a pod comes', render([route('a')]), render([route('a')], ['10.9.9.9']), ['map maps/callers.map']],
+    ['a pod comes that an ACL names', render([route('a', acl([]))]), render([route('a', acl(['10.9.9.9']))], ['10.9.9.9']), ['map maps/shop.a.denied.map', 'map maps/callers.map']],
+    ['an ACL is turned over', render([route('a', acl(['10.9.9.9']))]), render([route('a', acl(['10.9.9.9'], false))]), ['write maps/shop.a.allowed.map haproxy.cfg; remove maps/shop.a.denied.map', 'reload: changed shop/a']],
+    ['a route comes, with a pod', render([route('a')]), render([route('a'), route('b')], ['10.9.9.9']), ['map maps/callers.map', 'write maps/callers.map haproxy.cfg; remove ', 'reload: added shop/b']],
+    ['routes go', render([route('a'), route('b'), route('c'), route('d'), route('e')]), render([route('e')]), ['write haproxy.cfg; remove ', 'reload: removed shop/a shop/b shop/c and 1 more']],
+    ['a weight changes', render([route('a', weights(50))]), render([route('a', weights(60))]), ['write maps/shop.a.shares.map haproxy.cfg; remove ', 'reload: changed maps/shop.a.shares.map']],
+    ['a port changes', render([route('a')]), render([route('a', { listen: 81 })]), ['write haproxy.cfg; remove ', 'reload: changed shop/a']],
+  ];
+  it.each(cases)('%s', (_, before, after, expected) => {
+    const steps = planChange(before, after).map((step) => {
+      if (step.kind === 'replace-map') return `map ${step.file}`;
+      if (step.kind === 'reload') return `reload: ${step.reason}`;
+      return `write ${[...step.write.keys()].join(' ')}; remove ${step.remove.join(' ')}`;
+    });
+    expect(steps).toEqual(expected);
+  });
+});
+
+describe('findCulprits', () => {
+  const { config } = render([route('a'), route('b')]);
+  const line = config.split('\n').indexOf('# ServiceRoute shop/b') + 3;
+  const routes = [{ key: 'shop/a', stem: 'shop.a' }, { key: 'shop/b', stem: 'shop.b' }];
+  it.each<[string, string, readonly string[]]>([
+    ['a line of the file', `[ALERT]    (12) : config : parsing [haproxy.cfg:${line}] : nonsense`, ['shop/b']],
+    ['a section', `[ALERT]    (12) : config : Proxy 'shop.a': nonsense`, ['shop/a']],
+    ['a backend', `[ALERT]    (12) : config : backend 'shop.b.v' has no server`, ['shop/b']],
+    ['a bind that fails', `[ALERT]    (12) : Binding [haproxy.cfg:${line}] for frontend shop.b: cannot bind socket (Address already in use) for [127.0.0.1:80]`, ['shop/b']],
+    ['a map file', `[ALERT]    (12) : config : error at line 1 of file 'maps/shop.a.header.map'.`, ['shop/a']],
+    ['warnings and the head of the file do not count', `[WARNING]  (12) : config : Proxy 'shop.a': careful\n[ALERT]    (12) : config : parsing [haproxy.cfg:3] : nonsense`, []],
+  ])('%s', (_, messages, expected) => {
+    expect([...findCulprits(messages, config, routes).keys()]).toEqual(expected);
+  });
+});
+
+describe('answers of HAProxy', () => {
+  it('show proc', () => {
+    const answer = '#<PID>          <type>          <reloads>       <uptime>        <version>\n18086           master          3 [failed: 1]   0d00h10m45s     2.6.12\n# workers\n24025           worker          1               0d00h00m07s     2.6.12\n# old workers\n1               worker          2               0d00h00m07s     2.6.12\n2               worker          3               0d00h00m07s     2.6.12\n# programs';
+    expect(parseProcesses(answer)).toEqual({ master: 18086, worker: 24025, old: [2, 1], failed: 1 });
+    expect(parseProcesses('')).toBeUndefined();
+  });
+  it('show info, show map, binds', () => {
+    expect(parseInfo('Name: HAProxy\nPid: 12\ndescription: abc\n')).toEqual({ pid: 12, digest: 'abc' });
+    expect(parseInfo('Name: HAProxy\nPid: 12\n')).toBeUndefined();
+    expect(parseMap('0x55c6 127.0.0.0/8 @host\n0x55c7 10.0.0.1 shop\n')).toBe('127.0.0.0/8 @host\n10.0.0.1 shop\n');
+    expect(parseListeners(render([route('a', { vip6: 'fd00::1', globalVip: '169.254.193.9' })]).config)).toEqual(new Set(['169.254.193.1:80', '[fd00::1]:80', '169.254.193.9:80']));
+  });
+  it('haproxy -vv', () => {
+    expect(parseVersion('HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/\nFeature list : +LINUX_TPROXY +LUA -MEMORY')).toEqual({ version: '2.6.12', lua: true });
+    expect(parseVersion('HA-Proxy version 2.4.0\nFeature list : -LUA')).toEqual({ version: '2.4.0', lua: false });
+    expect(parseVersion('nginx version: nginx/1.22')).toBeUndefined();
+    expect([2.4, 2.6, '3.0', '3.2'].map((v) => isSupported({ version: `${v}.1`, lua: true }))).toEqual([false, true, true, true]);
+  });
+});
