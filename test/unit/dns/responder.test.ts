@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { buildZone } from '../../../src/dns/build-zone.ts';
 import { NameTable } from '../../../src/dns/name-table.ts';
 import { planZoneChange } from '../../../src/dns/plan-zone-change.ts';
 import { Responder, TRANSFER } from '../../../src/dns/responder.ts';
@@ -83,6 +84,12 @@ describe('negative answers', () => {
     expect(soaOf(answer)).toMatchObject([{ type: 'SOA', name: apex, ttl: 5, data: SOA }]);
   });
 
+  test('a zone of one label, at the far end of the longest name', () => {
+    const short = responderOf(buildZone({ zoneName: 'z', globalNamespace: 'global', pool, routes: [], nodeName: 'n', version: '1' }));
+    const answer = ask(short, `${'a'.repeat(63)}.${'b'.repeat(63)}.${'c'.repeat(63)}.${'d'.repeat(59)}.z`, 'A');
+    expect(answer).toMatchObject({ rcode: 'NXDOMAIN', authorities: [{ type: 'SOA', name: 'z' }] });
+  });
+
   test.each([
     ['another type of a route', NAME, 'MX'],
     ['a type beyond all known', NAME, 'UNKNOWN_4711'],
@@ -155,6 +162,10 @@ describe('EDNS', () => {
     expect(answer).toMatchObject({ rcode: 'NOERROR', flag_tc: truncated });
     expect(answer.answers).toHaveLength(truncated ? 0 : 1);
     expect(answer.bytes.length).toBeLessThanOrEqual(truncated ? 512 : 1232);
+  });
+
+  test('no client can have a limit below 512 bytes', () => {
+    expect(ask(responder, NAME, 'A', { edns: { payload: 20 } })).toMatchObject({ flag_tc: false, answers: [{ data: '169.254.193.1' }] });
   });
 
   test('over TCP nothing is cut', () => {
@@ -277,5 +288,7 @@ test('names whose hashes collide are told apart, also after one of them goes', (
   table.apply([[a, undefined]]);
   expect([find(a), find(b)]).toEqual([undefined, b]);
   table.apply([[a, {}], [b, undefined]]);
+  expect([find(a), find(b)]).toEqual([a, undefined]);
+  table.apply([[b, {}], [b, undefined]]);
   expect([find(a), find(b)]).toEqual([a, undefined]);
 });
