@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { CheckRegexes } from '../../src/model/proxy.ts';
@@ -222,6 +222,17 @@ describe('a watched folder', () => {
     expect(codes(latest())).toEqual([]);
     await put('web.yaml', to('c'));
     await until(() => expect(versionOf(latest())).toBe('c'));
+  });
+
+  test.each([
+    ['a slash at the end', (path: string) => `${path}/`],
+    ['a way from here', (path: string) => relative('.', path)],
+  ])('a folder given with %s keeps everything too', async (_name, write) => {
+    await put('web.yaml', to('a'));
+    await watch({ path: write(folder) });
+    await rename(folder, join(base, 'away'));
+    await until(() => expect(codes(latest())).toEqual(['path-unreadable']));
+    expect(versionOf(latest())).toBe('a');
   });
 
   test('a folder that is not there yet is found when it appears', async () => {

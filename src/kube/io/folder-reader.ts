@@ -1,3 +1,4 @@
+import { relative, sep } from 'node:path';
 import type { Problem } from '../../model/problem.ts';
 import type { CheckRegexes } from '../../model/proxy.ts';
 import type { Snapshot } from '../../model/snapshot.ts';
@@ -64,9 +65,7 @@ export class FolderReader {
       else this.#parser.forget(state.path);
     }
     for (const path of this.#doubtfulSinceMs.keys()) if (!files.has(path)) this.#doubtfulSinceMs.delete(path);
-    const folderProblems = listing.unreadable.map(({ path, problem }) =>
-      [...files.keys()].some((file) => file === path || file.startsWith(`${path}/`)) ? sayKept(problem) : problem,
-    );
+    const folderProblems = listing.unreadable.map(({ path, problem }) => ([...files.keys()].some((file) => isIn(path, file)) ? sayKept(problem) : problem));
     const snapshot = await this.#build(files, folderProblems);
     const changed = snapshot !== this.#snapshot;
     this.#snapshot = snapshot;
@@ -120,8 +119,10 @@ export class FolderReader {
 }
 
 /** Whether an unreadable folder (or the file itself) hides what became of the file. */
-const isBelow = (path: string, { unreadable }: Listing): boolean =>
-  unreadable.some((folder) => path === folder.path || path.startsWith(`${folder.path}/`));
+const isBelow = (path: string, { unreadable }: Listing): boolean => unreadable.some((folder) => isIn(folder.path, path));
+
+/** True for the folder itself and all below it, however the two are written. */
+const isIn = (folder: string, path: string): boolean => relative(folder, path).split(sep)[0] !== '..';
 
 /** `after` with the lists of `before` where they hold the same; `before` itself when all do. */
 function keepIdentity(before: Snapshot, after: Snapshot): Snapshot {

@@ -1,6 +1,7 @@
 import { extname } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
+import type { Manifest } from '../parse-manifest.ts';
 import type { ParsedObject } from '../parsed-object.ts';
 import type { ManifestParser } from './manifest-parser.ts';
 import type { ParseAnswer, ParseRequest } from './parse-thread.ts';
@@ -9,34 +10,34 @@ import type { ParseAnswer, ParseRequest } from './parse-thread.ts';
 const PARSE_TIMEOUT_MS = 60_000;
 const THREAD_HEAP_MB = 512;
 
-interface Waiting {
-  readonly file: string;
+type End = Extract<ParseAnswer, { end: true }>;
+
+/** The file that the thread is parsing. */
+interface Current {
+  readonly worker: Worker;
   readonly batches: (readonly string[])[];
-  readonly resolve: (answer: Extract<ParseAnswer, { end: true }>) => void;
+  readonly resolve: (end: End) => void;
   readonly reject: (error: Error) => void;
-  readonly timer: NodeJS.Timeout;
 }
 
 /**
- * Parsing in a thread of its own: YAML takes about half a second per MB, and DNS must not wait for it.
- * Objects cross as JSON texts in batches: what is already known by the same text is neither parsed nor replaced, and the
- * event loop runs between two batches. A thread that dies or hangs fails its files and is started anew for the next one.
+ * Parsing in a thread of its own: YAML takes about half a second per MB, and DNS must not wait for it. Invariants:
+ * - one file at a time, so that each has its whole time; the others wait here;
+ * - objects cross as JSON texts in batches: what is known by the same text is neither parsed nor replaced, and the event
+ *   loop runs between two batches;
+ * - a thread that dies or hangs fails its file and is started anew for the next one.
  */
 export function openParserThread(globalNamespace: string): ManifestParser {
-  const waiting = new Map<number, Waiting>();
   const known = new Map<string, ReadonlyMap<string, ParsedObject>>();
   let worker: Worker | undefined;
-  let nextId = 0;
+  let current: Current | undefined;
+  let queue: Promise<unknown> = Promise.resolve();
+  let closed = false;
 
   const fail = (dead: Worker, error: Error): void => {
-    if (worker !== dead) return;
-    worker = undefined;
+    if (worker === dead) worker = undefined;
+    if (current?.worker === dead) current.reject(error);
     void dead.terminate();
-    for (const [id, { reject, timer }] of waiting) {
-      clearTimeout(timer);
-      waiting.delete(id);
-      reject(error);
-    }
   };
 
   const start = (): Worker => {
@@ -45,56 +46,63 @@ export function openParserThread(globalNamespace: string): ManifestParser {
       workerData: { globalNamespace },
       resourceLimits: { maxOldGenerationSizeMb: THREAD_HEAP_MB, maxYoungGenerationSizeMb: 16 },
     });
-    started.on('message', (answer: ParseAnswer) => receive(answer));
+    started.on('message', (answer: ParseAnswer) => {
+      if (current?.worker !== started) return;
+      if (answer.end) current.resolve(answer);
+      else current.batches.push(answer.objects);
+    });
     started.on('error', (error: Error) => fail(started, error));
     started.on('exit', () => fail(started, new Error('the parser thread ended')));
     return started;
   };
 
-  const receive = (answer: ParseAnswer): void => {
-    const request = waiting.get(answer.id);
-    if (request === undefined) return;
-    if (!answer.end) {
-      request.batches.push(answer.objects);
-      return;
+  const parse = async (text: string, file: string): Promise<Manifest> => {
+    if (closed) throw new Error('the parser is closed');
+    const used = (worker ??= start());
+    const batches: (readonly string[])[] = [];
+    const timer = setTimeout(() => fail(used, new Error(`parsing took more than ${PARSE_TIMEOUT_MS / 1000} s`)), PARSE_TIMEOUT_MS);
+    try {
+      const end = await new Promise<End>((resolve, reject) => {
+        current = { worker: used, batches, resolve, reject };
+        send(used, { file, text });
+      });
+      if (!end.readable) return { problems: end.problems };
+      return { objects: await takeObjects(batches, file), problems: end.problems };
+    } finally {
+      clearTimeout(timer);
+      current = undefined;
     }
-    clearTimeout(request.timer);
-    waiting.delete(answer.id);
-    request.resolve(answer);
+  };
+
+  const takeObjects = async (batches: readonly (readonly string[])[], file: string): Promise<readonly ParsedObject[]> => {
+    const before = known.get(file) ?? new Map<string, ParsedObject>();
+    const now = new Map<string, ParsedObject>();
+    const objects: ParsedObject[] = [];
+    for (const batch of batches) {
+      for (const json of batch) {
+        // Written by the other thread from this same type.
+        const object = before.get(json) ?? now.get(json) ?? (JSON.parse(json) as ParsedObject);
+        now.set(json, object);
+        objects.push(object);
+      }
+      await setImmediate();
+    }
+    known.set(file, now);
+    return objects;
   };
 
   return {
-    async parse(text, file) {
-      worker ??= start();
-      const current = worker;
-      const id = nextId++;
-      const batches: (readonly string[])[] = [];
-      const end = await new Promise<Extract<ParseAnswer, { end: true }>>((resolve, reject) => {
-        const timer = setTimeout(() => fail(current, new Error(`parsing took more than ${PARSE_TIMEOUT_MS / 1000} s`)), PARSE_TIMEOUT_MS);
-        waiting.set(id, { file, batches, resolve, reject, timer });
-        send(current, { id, file, text });
-      });
-      if (!end.readable) return { problems: end.problems };
-      const before = known.get(file) ?? new Map<string, ParsedObject>();
-      const now = new Map<string, ParsedObject>();
-      const objects: ParsedObject[] = [];
-      for (const batch of batches) {
-        for (const json of batch) {
-          // Written by the other thread from this same type.
-          const object = before.get(json) ?? now.get(json) ?? (JSON.parse(json) as ParsedObject);
-          now.set(json, object);
-          objects.push(object);
-        }
-        await setImmediate();
-      }
-      known.set(file, now);
-      return { objects, problems: end.problems };
+    parse(text, file) {
+      const result = queue.then(() => parse(text, file));
+      queue = result.catch(() => undefined);
+      return result;
     },
     forget(file) {
       known.delete(file);
       if (worker !== undefined) send(worker, { forget: file });
     },
     async close() {
+      closed = true;
       const last = worker;
       if (last === undefined) return;
       fail(last, new Error('the parser is closed'));

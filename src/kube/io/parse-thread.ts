@@ -4,11 +4,11 @@ import { openInlineParser } from './manifest-parser.ts';
 
 /** The main program of the parser thread: texts in, parsed objects as JSON out (see `openParserThread`). */
 
-export type ParseRequest = { readonly id: number; readonly file: string; readonly text: string } | { readonly forget: string };
+export type ParseRequest = { readonly file: string; readonly text: string } | { readonly forget: string };
 
 export type ParseAnswer =
-  | { readonly id: number; readonly end: false; readonly objects: readonly string[] }
-  | { readonly id: number; readonly end: true; readonly readable: boolean; readonly problems: readonly Problem[] };
+  | { readonly end: false; readonly objects: readonly string[] }
+  | { readonly end: true; readonly readable: boolean; readonly problems: readonly Problem[] };
 
 /** Small enough that taking one batch costs the main thread well under a millisecond. */
 const BATCH_CHARACTERS = 64 * 1024;
@@ -24,7 +24,7 @@ async function handle(request: ParseRequest): Promise<void> {
     parser.forget(request.forget);
     return;
   }
-  const { id, file, text } = request;
+  const { file, text } = request;
   const { objects, problems } = await parser.parse(text, file);
   let batch: string[] = [];
   let size = 0;
@@ -33,12 +33,12 @@ async function handle(request: ParseRequest): Promise<void> {
     batch.push(json);
     size += json.length;
     if (size < BATCH_CHARACTERS) continue;
-    answer({ id, end: false, objects: batch });
+    answer({ end: false, objects: batch });
     batch = [];
     size = 0;
   }
-  if (batch.length > 0) answer({ id, end: false, objects: batch });
-  answer({ id, end: true, readable: objects !== undefined, problems });
+  if (batch.length > 0) answer({ end: false, objects: batch });
+  answer({ end: true, readable: objects !== undefined, problems });
 }
 
 // What throws here is a fault of the program: the thread ends by it, and its owner starts another.

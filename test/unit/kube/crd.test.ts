@@ -37,21 +37,24 @@ test('every CEL rule has its twin in code, and the other way round', () => {
   expect(inCrd.sort()).toEqual(inCode.sort());
 });
 
-test('the schema is structural: every field is typed and described', () => {
-  for (const { path, schema } of all) {
-    expect(schema['type'] !== undefined || schema['x-kubernetes-int-or-string'] === true, `type of ${path}`).toBe(true);
-    if (path.startsWith('spec') && !path.endsWith(']')) expect(schema['description'], `description of ${path}`).toBeTypeOf('string');
-    expect(schema['additionalProperties'], path).toBeUndefined();
-  }
+const isText = ({ schema }: Place): boolean => schema['type'] === 'string' || schema['x-kubernetes-int-or-string'] === true;
+const pathsOf = (found: readonly Place[]): readonly string[] => found.map(({ path }) => path);
+
+test('the schema is structural: every field is typed, and none keeps what it does not know', () => {
+  expect(pathsOf(all.filter((place) => place.schema['type'] === undefined && !isText(place)))).toEqual([]);
+  expect(pathsOf(all.filter(({ schema }) => 'additionalProperties' in schema || 'x-kubernetes-preserve-unknown-fields' in schema))).toEqual([]);
+});
+
+test('every field of spec and status is described', () => {
+  const fields = all.filter(({ path }) => /^(?:spec|status)/.test(path) && !path.endsWith(']'));
+  expect(pathsOf(fields.filter(({ schema }) => typeof schema['description'] !== 'string'))).toEqual([]);
 });
 
 test('everything in a spec is bounded', () => {
-  for (const { path, schema } of inSpec) {
-    const isText = schema['type'] === 'string' || schema['x-kubernetes-int-or-string'] === true;
-    if (isText && schema['enum'] === undefined) expect(schema['maxLength'], `maxLength of ${path}`).toBeTypeOf('number');
-    if (schema['type'] === 'array') expect(schema['maxItems'], `maxItems of ${path}`).toBeTypeOf('number');
-    if (schema['type'] === 'integer') expect([typeof schema['minimum'], typeof schema['maximum']], `range of ${path}`).toEqual(['number', 'number']);
-  }
+  expect(inSpec.length).toBeGreaterThan(40);
+  expect(pathsOf(inSpec.filter((place) => isText(place) && !('enum' in place.schema) && !('maxLength' in place.schema)))).toEqual([]);
+  expect(pathsOf(inSpec.filter(({ schema }) => schema['type'] === 'array' && !('maxItems' in schema)))).toEqual([]);
+  expect(pathsOf(inSpec.filter(({ schema }) => schema['type'] === 'integer' && !('minimum' in schema && 'maximum' in schema)))).toEqual([]);
 });
 
 test('names, status subresource and columns', () => {
@@ -71,5 +74,5 @@ test('names, status subresource and columns', () => {
 });
 
 test('what is not enforced is in the schema', () => {
-  for (const { field } of NOT_ENFORCED) expect(all.map(({ path }) => path)).toContain(field);
+  expect(pathsOf(all)).toEqual(expect.arrayContaining(NOT_ENFORCED.map(({ field }) => field)));
 });
