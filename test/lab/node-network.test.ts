@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { openLab } from '../support/lab/lab.ts';
 import type { Lab } from '../support/lab/lab.ts';
@@ -29,6 +30,19 @@ async function node(wrapper: readonly string[], ...args: readonly string[]): Pro
   return JSON.parse(await must(inside(lab.node('n1').netns, [...wrapper, process.execPath, SCRIPT, ...args])));
 }
 const kinds = (steps: unknown): unknown => (Array.isArray(steps) ? steps.map((step: { kind: string }) => step.kind) : steps);
+const POD_SERVER = new URL('../support/lab/pod-server.ts', import.meta.url).pathname;
+
+/** While `during` runs, a program listens on port 80 of all addresses of the node and answers `router`. */
+async function withRouter(during: (pid: number | undefined) => Promise<void>): Promise<void> {
+  const router = start(inside(lab.node('n1').netns, [process.execPath, POD_SERVER, 'router', '0.0.0.0', '80']), `${lab.folder}/router.log`);
+  try {
+    await eventually('the router listens', async () => (await inNode('ss', '-ltn')).includes(':80 '));
+    await during(router.pid);
+  } finally {
+    await stop(router, 'SIGKILL');
+  }
+}
+
 const inNode = (...argv: readonly string[]): Promise<string> => must(inside(lab.node('n1').netns, argv));
 
 beforeEach(async () => {
@@ -94,6 +108,29 @@ describe('an IPv6 pool', () => {
   });
 });
 
+describe('the commands of docs/install.md', () => {
+  const docs = readFileSync(new URL('../../docs/install.md', import.meta.url), 'utf8');
+  const runBlock = (name: string): Promise<string> => {
+    const block = new RegExp(`^\`\`\`sh ${name}\\n([^]*?)^\`\`\`$`, 'm').exec(docs)?.[1] ?? '';
+    return inNode('sh', '-ec', block);
+  };
+
+  test('do what the agent does, and take it away again', async () => {
+    await runBlock('install');
+    expect(await node([], 'ensure', POOL)).toEqual([]);
+    await runBlock('install6');
+    expect(await node([], 'ensure', DUAL)).toEqual([]);
+    await runBlock('remove');
+    await runBlock('remove6');
+    expect(await node([], 'read', DUAL)).toEqual({
+      localRoutes: ['127.0.0.0/8'],
+      claim: { ip: 'absent', ip6: 'absent' },
+      nonlocalBind6: 'writable',
+      loAddresses6: expect.not.arrayContaining([expect.stringContaining('fd77')]),
+    });
+  });
+});
+
 describe('with a pod that takes port 80 of every local address (hostPort)', () => {
   beforeAll(() => lab.takeHostPort('squatter'));
   afterAll(() => inNode('nft', 'delete', 'table', 'ip', 'hostport'));
@@ -105,17 +142,13 @@ describe('with a pod that takes port 80 of every local address (hostPort)', () =
     );
 
   test('the claim keeps the VIPs ours; without it the pod gets their traffic; the hostPort works in both cases', async () => {
-    const router = start(inside(lab.node('n1').netns, [process.execPath, new URL('../support/lab/pod-server.ts', import.meta.url).pathname, 'router', '0.0.0.0', '80']), `${lab.folder}/router.log`);
-    await eventually('the router listens', async () => (await inNode('ss', '-ltn')).includes(':80 '));
-    try {
+    await withRouter(async () => {
       await node([], 'ensure', POOL);
       expect(await answers(VIP)).toEqual(['router', 'router']);
       expect(await answers(lab.node('n1').address)).toEqual(['squatter', 'squatter']);
       await inNode('nft', 'delete', 'table', 'ip', 'onehop');
       expect(await answers(VIP)).toEqual(['squatter', 'squatter']);
-    } finally {
-      await stop(router, 'SIGKILL');
-    }
+    });
   });
 });
 
@@ -130,16 +163,12 @@ describe('ports', () => {
   });
 
   test("held by another user: the uid is known, and the program only to who may look", async () => {
-    const router = start(inside(lab.node('n1').netns, [process.execPath, new URL('../support/lab/pod-server.ts', import.meta.url).pathname, 'router', '0.0.0.0', '80']), `${lab.folder}/router.log`);
-    try {
-      await eventually('the router listens', async () => (await inNode('ss', '-ltn')).includes(':80 '));
+    await withRouter(async (pid) => {
       await inNode('sysctl', '-qw', 'net.ipv4.ip_unprivileged_port_start=0');
-      expect(await node([], 'check', POOL, '127.0.0.1')).toEqual([expect.objectContaining({ code: 'port-taken', uid: 0, pid: router.pid })]);
+      expect(await node([], 'check', POOL, '127.0.0.1')).toEqual([expect.objectContaining({ code: 'port-taken', uid: 0, pid })]);
       expect(await node(nobody, 'check', POOL, '127.0.0.1')).toEqual([
         expect.objectContaining({ code: 'port-taken', uid: 0, detail: 'port 80 on 127.0.0.1 is taken by a program of uid 0, which listens on all addresses' }),
       ]);
-    } finally {
-      await stop(router, 'SIGKILL');
-    }
+    });
   });
 });
