@@ -10,7 +10,7 @@ export interface ServerLoad {
 }
 
 /** What one call brings to the choice. */
-export interface Pick {
+export interface ServerPick {
   readonly load: (serverKey: string) => ServerLoad;
   /** Source address, or the value of `hashHeader` (absent: undefined). */
   readonly hashKey: string | undefined;
@@ -26,14 +26,14 @@ export const serverKey = (server: Endpoint): string => listenerKey(server.addres
  * The servers of a version in the order in which they are tried: the active ones in the algorithm's order, then the next tier, then those
  * that failed a connect lately (they are all that is left, or the failure is over).
  */
-export function orderServers(version: Version, pick: Pick): readonly Endpoint[] {
+export function orderServers(version: Version, pick: ServerPick): readonly Endpoint[] {
   const ordered = [...arrange(version.active, version, pick), ...arrange(version.backup, version, pick)];
   const fit = ordered.filter((server) => !pick.load(serverKey(server)).passedOver);
   if (fit.length === ordered.length) return ordered;
   return [...fit, ...ordered.filter((server) => !fit.includes(server))];
 }
 
-function arrange(servers: readonly Endpoint[], { algorithm }: Version, pick: Pick): readonly Endpoint[] {
+function arrange(servers: readonly Endpoint[], { algorithm }: Version, pick: ServerPick): readonly Endpoint[] {
   if (servers.length < 2) return servers;
   switch (algorithm) {
     case 'RoundRobin':

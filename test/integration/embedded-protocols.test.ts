@@ -87,11 +87,13 @@ describe('WebSocket', () => {
       socket.on('message', (data: Buffer) => socket.send(`echo ${data.toString()}`));
       socket.on('close', () => closed++);
     });
-    await serving(route('svc', VIP, [version('v', [server.at])]));
+    await serving(route('svc', VIP, [version('v', [server.at])], { timeout: { connectMs: 250, requestMs: 300 } }));
     const client = new WebSocket(`ws://${VIP}:8080/chat`, { localAddress: POD_B });
     await once(client, 'open');
     client.send('one');
     expect(String((await once(client, 'message'))[0])).toBe('echo one');
+    await delay(900);
+    expect(client.readyState, 'a silent WebSocket outlives the request timeout').toBe(WebSocket.OPEN);
     client.send('x'.repeat(300_000));
     expect(String((await once(client, 'message'))[0])).toHaveLength(300_005);
     client.terminate();

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import type { Endpoint } from '../../model/route-table.ts';
 import type { RawHeaders } from '../headers.ts';
@@ -22,7 +23,7 @@ export interface IncomingHead {
   /** Whether a body that has ended is whole (HTTP/2 ends the body of a stream that was reset as any other). */
   readonly complete: () => boolean;
   /** Set when the server changed protocol (101): the connection itself, and what it sent already. */
-  readonly upgraded?: { readonly socket: import('node:net').Socket; readonly head: Buffer };
+  readonly upgraded?: { readonly socket: Socket; readonly head: Buffer };
 }
 
 /** One request on its way to one server that is connected. */

@@ -135,7 +135,7 @@ export class RouteServer {
   };
 
   #createHttp1(): http.Server {
-    const server = http.createServer({ headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: 0, keepAliveTimeout: KEEP_ALIVE_MS, shouldUpgradeCallback: isUpgrade });
+    const server = http.createServer({ headersTimeout: HEADERS_TIMEOUT_MS, connectionsCheckingInterval: HEADERS_TIMEOUT_MS / 4, requestTimeout: 0, keepAliveTimeout: KEEP_ALIVE_MS, shouldUpgradeCallback: isUpgrade });
     server.on('request', (request, response) => this.#start(request, response));
     server.on('checkContinue', (request: http.IncomingMessage, response: http.ServerResponse) => this.#start(request, response));
     server.on('upgrade', (request: http.IncomingMessage, socket: Socket, head: Buffer) => {

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { orderServers, serverKey } from '../../../src/embedded/choose-server.ts';
-import type { Pick } from '../../../src/embedded/choose-server.ts';
+import type { ServerPick } from '../../../src/embedded/choose-server.ts';
 import type { BalanceAlgorithm } from '../../../src/model/service-route.ts';
 import { endpoint, version } from '../../support/embedded-world.ts';
 
 const [a, b, c, far] = [endpoint('10.0.0.1', 80), endpoint('10.0.0.2', 80), endpoint('10.0.0.3', 80), endpoint('10.1.0.1', 80, 'zone')];
-const order = (algorithm: BalanceAlgorithm, pick: Partial<Pick> = {}, active = [a, b, c]): string => {
+const order = (algorithm: BalanceAlgorithm, pick: Partial<ServerPick> = {}, active = [a, b, c]): string => {
   const idle = { inFlight: 0, passedOver: false };
   const servers = orderServers(version('v', active, { algorithm, backup: [far] }), { load: () => idle, hashKey: undefined, turn: 0, draw: 0, ...pick });
   return servers.map((server) => (server === far ? 'far' : server.address.slice(-1))).join(' ');
