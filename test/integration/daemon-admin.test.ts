@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -118,6 +118,15 @@ describe('requests', () => {
     expect((await curl(...HOST, '--request-target', 'http://[::bad/x', `${NODE}/`)).status).toBe(404);
     expect((await curl(...HOST, `${NODE}/healthz`)).status).toBe(200);
   });
+});
+
+test('a client that never finishes its request is cut off, and others are served meanwhile', async () => {
+  const slow = connect(8974, '127.74.9.1');
+  slow.write('GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: ');
+  expect((await curl(...HOST, `${NODE}/healthz`)).status).toBe(200);
+  const chunks: Buffer[] = [];
+  for await (const chunk of slow as AsyncIterable<Buffer>) chunks.push(chunk);
+  expect(Buffer.concat(chunks).toString()).toMatch(/^HTTP\/1.1 408 /);
 });
 
 describe('opening', () => {

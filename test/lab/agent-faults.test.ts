@@ -98,6 +98,18 @@ test('a pool route and a claim that somebody removed come back', async () => {
   expect(await call(lab, web(), CART, 20)).toEqual({ cart1: 20 });
 });
 
+test('with an IPv6 pool each route also has an address there', async () => {
+  await agent.stop('SIGTERM');
+  await agent.start('--vip-pool', `${POOL},fd77::/64`);
+  const address = await resolve(lab, web(), 'cart.shop.route.internal', 'AAAA');
+  expect(address).toBe('fd77::101'); // the offset of its IPv4 address in the pool
+  expect(await get(lab, lab.node('n1'), `http://[${address}]/`)).toMatchObject({ status: 200, body: 'cart1' });
+  expect(await agent.stop('SIGTERM')).toBe(0);
+  expect(await inNode('ip', '-6', 'route', 'show', 'table', 'local')).not.toContain('fd77');
+  expect(await inNode('nft', 'list', 'tables')).not.toContain('onehop');
+  await agent.start();
+});
+
 describe('the end', () => {
   test('SIGTERM lets a call in flight finish', async () => {
     const called = get(lab, web(), `http://${CART}/slow`);
