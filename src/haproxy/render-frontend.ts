@@ -8,14 +8,14 @@ import { exceptionsMap, headerMap, HOST, IDENTITY_MAP, sharesMap, TRUSTED, UNKNO
 import { backendNames, frontendName } from './section-names.ts';
 
 /** The listeners of a route; `global` ones carry the global name, where every known caller is welcome. */
-export function bindsOf(route: Route): readonly { readonly key: string; readonly global: boolean }[] {
+export function bindsOf(route: Route): readonly { readonly address: string; readonly key: string; readonly global: boolean }[] {
   const binds = [
     { address: route.vip, global: false },
     { address: route.vip6, global: false },
     { address: route.globalVip, global: true },
     { address: route.globalVip6, global: true },
   ];
-  return binds.flatMap(({ address, global }) => (address === undefined ? [] : [{ key: listenerKey(address, route.listen), global }]));
+  return binds.flatMap(({ address, global }) => (address === undefined ? [] : [{ address, key: listenerKey(address, route.listen), global }]));
 }
 
 /** A route's `frontend`: binds, who may call, which version. Refusals stand in the order of the contract. */

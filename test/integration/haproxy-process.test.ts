@@ -159,6 +159,31 @@ it('reloads under load lose nothing: keep-alive and a connection per request', a
   expect(proxy.status()).toMatchObject({ reloads: 4, restarts: 0 });
 });
 
+describe('attached', () => {
+  it('writes the files, waits for the HAProxy of another supervisor, reloads it and leaves it running', async () => {
+    const attached = await openHaproxy({ binary: 'haproxy', runDir, attach: true, drainTimeoutSeconds: 5 });
+    open.push(attached);
+    const first = attached.apply(table(route(1)));
+    while (!existsSync(join(runDir, 'haproxy.cfg'))) await sleep(20);
+    const haproxy = spawn('haproxy', ['-W', '-C', runDir, '-f', 'haproxy.cfg', '-S', `${runDir}/master.sock,mode,600`], { stdio: 'ignore' });
+    expect(await first).toEqual([]);
+    expect(await status(1)).toBe(200);
+    expect(await attached.apply(table(route(1), route(2)))).toEqual([]);
+    expect(await status(2)).toBe(200);
+    await attached.close({ drainMs: 100, leaveRunning: false });
+    expect(await status(2)).toBe(200);
+    haproxy.kill('SIGTERM');
+    await once(haproxy, 'exit');
+  });
+
+  it('says so when no HAProxy is there', async () => {
+    const attached = await openHaproxy({ binary: 'haproxy', runDir, attach: true, drainTimeoutSeconds: 5 });
+    open.push(attached);
+    expect(await attached.apply(table(route(1)))).toMatchObject([{ code: 'haproxy-failed', object: { kind: 'Node' } }]);
+    expect(attached.listeners()).toEqual(new Set());
+  });
+});
+
 describe('a bad route', () => {
   it('is left out with a Problem, all others are in effect, and it is not tried again unchanged', async () => {
     const proxy = await openProxy();
@@ -183,6 +208,9 @@ describe('a bad route', () => {
     expect(problems).toMatchObject([{ code: 'port-taken', object: { name: 'cart9' } }]);
     expect([await status(1), await status(3)]).toEqual([200, 200]);
     other.close();
+    await once(other, 'close');
+    expect(await proxy.apply(table(route(1), route(3), route(9)))).toEqual([]);
+    expect(await status(9)).toBe(200);
   });
 });
 

@@ -1,7 +1,10 @@
 import { mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { CONFIG_FILE } from '../plan-change.ts';
+import { parseMap } from '../parse-answers.ts';
 import type { RenderedConfig } from '../render-config.ts';
+import { isLiveMap } from '../render-maps.ts';
+import { askCli } from './cli-socket.ts';
 
 /** Writes a file so that readers and a crash see the old or the new bytes, never half of them. */
 async function writeAtomically(path: string, content: string, durable: boolean): Promise<void> {
@@ -32,4 +35,17 @@ export async function readFiles(dir: string): Promise<RenderedConfig | undefined
   const files = new Map<string, string>();
   for (const file of [...maps, ...scripts].sort()) files.set(file, await readFile(join(dir, file), 'utf8'));
   return { config, files };
+}
+
+/** The same files, live maps as the running worker has them: an agent may have ended between the command and the write. */
+export async function readLiveMaps(socket: string, files: ReadonlyMap<string, string>): Promise<ReadonlyMap<string, string>> {
+  const live = new Map(files);
+  for (const file of files.keys()) {
+    if (!isLiveMap(file)) continue;
+    const answer = await askCli(socket, `show map ${file}`);
+    // A file of an earlier configuration: not loaded, so not wanted either.
+    if (answer.startsWith('Unknown map')) live.delete(file);
+    else live.set(file, parseMap(answer));
+  }
+  return live;
 }

@@ -6,10 +6,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../model/coded-error.ts';
 import { objectKey } from '../../model/names.ts';
-import { problem } from '../../model/problem.ts';
 import type { Problem } from '../../model/problem.ts';
 import type { Proxy } from '../../model/proxy.ts';
 import type { Route, RouteTable } from '../../model/route-table.ts';
+import { lastAlert, nodeProblem, PORT_TAKEN, routeProblem } from '../describe-refusal.ts';
 import { findCulprits } from '../find-culprits.ts';
 import type { Culprits } from '../find-culprits.ts';
 import { parseListeners } from '../parse-answers.ts';
@@ -19,12 +19,12 @@ import type { Step } from '../plan-change.ts';
 import { configDigest, renderConfig } from '../render-config.ts';
 import type { RenderedConfig } from '../render-config.ts';
 import type { RenderOptions } from '../render-options.ts';
-import { isLiveMap } from '../render-maps.ts';
 import { frontendName } from '../section-names.ts';
 import { bisectCulprit } from './bisect-culprit.ts';
+import { canBind } from './can-bind.ts';
 import { checkConfig } from './check-config.ts';
 import { replaceMap } from './cli-socket.ts';
-import { readFiles, writeFiles } from './config-files.ts';
+import { readFiles, readLiveMaps, writeFiles } from './config-files.ts';
 import type { Master, Outcome } from './master.ts';
 import type { RunLock } from './run-lock.ts';
 
@@ -59,11 +59,17 @@ export interface HaproxyProxyParts {
 
 const START_TIMEOUT_MS = 20_000;
 const RELOAD_TIMEOUT_MS = 30_000;
+/** The files wait on disk for an attached HAProxy that is not there yet; the next apply looks again. */
+const ATTACH_TIMEOUT_MS = 5000;
 const WATCH_MS = 150;
 const MAX_BACKOFF_MS = 10_000;
 /** A run this long proves the configuration good: the next restart is immediate again. */
 const STEADY_MS = 10_000;
 const MAX_OLD_WORKERS = 8;
+
+/** `rejected`: by `haproxy -c`; else it passed and did not start. */
+type Refused = { readonly ok: false; readonly rejected: boolean; readonly messages: string };
+type Applied = { readonly ok: true } | Refused;
 
 export class HaproxyProxy implements Proxy {
   readonly kind = 'haproxy';
@@ -105,7 +111,7 @@ export class HaproxyProxy implements Proxy {
     const disk = await readFiles(render.runDir);
     if (disk === undefined || worker === undefined) return;
     const same = worker.digest === configDigest(disk.config);
-    this.#applied = same ? disk : { config: '', files: new Map([...disk.files].filter(([file]) => !isLiveMap(file))) };
+    this.#applied = same ? { config: disk.config, files: await readLiveMaps(master.statsSocket, disk.files) } : { config: '', files: new Map() };
     this.#startedAtMs = Date.now();
   }
 
@@ -156,15 +162,15 @@ export class HaproxyProxy implements Proxy {
   async #apply(table: RouteTable): Promise<readonly Problem[]> {
     const { render, binary } = this.#parts;
     const problems = new Map<string, Problem>();
-    this.#forgetChanged(table, problems);
+    await this.#keepQuarantined(table, problems);
     for (;;) {
       const routes = table.routes.filter((route) => !problems.has(objectKey(route)));
       const desired = renderConfig({ ...table, routes }, render);
       try {
         const outcome = await this.#bringTo(desired, routes);
         if (outcome.ok) return [...problems.values()];
-        const culprits = await this.#culprits(outcome.messages, desired, { ...table, routes });
-        if (culprits.size === 0) return [...problems.values(), nodeProblem(table.node, 'config-rejected', outcome.messages)];
+        const culprits = await this.#culprits(outcome, desired, { ...table, routes });
+        if (culprits.size === 0) return [...problems.values(), nodeProblem(table.node, outcome.rejected ? 'config-rejected' : 'haproxy-failed', outcome.messages)];
         this.#quarantine(culprits, routes, problems);
       } catch (error) {
         // The binary cannot be run, the disk is full: nothing about any route.
@@ -174,7 +180,7 @@ export class HaproxyProxy implements Proxy {
   }
 
   /** Checks and executes one candidate. Not ok: nothing changed, what served before serves on. */
-  async #bringTo(desired: RenderedConfig, routes: readonly Route[]): Promise<Outcome> {
+  async #bringTo(desired: RenderedConfig, routes: readonly Route[]): Promise<Applied> {
     const { render, binary } = this.#parts;
     const running = await this.#refresh();
     const applied = running ? this.#applied : undefined;
@@ -183,14 +189,14 @@ export class HaproxyProxy implements Proxy {
       const rejection = await checkConfig(binary, render.runDir, desired);
       if (rejection !== undefined) {
         this.#configRejected++;
-        return { ok: false, messages: rejection };
+        return { ok: false, rejected: true, messages: rejection };
       }
     }
     const outcome = steps === undefined ? await this.#start(desired) : await this.#execute(steps, desired);
     if (outcome.ok) this.#applied = desired;
     await this.#refresh();
     if (outcome.ok && steps?.length !== 0) this.#parts.events.onChange(`${routes.length} routes: ${steps === undefined ? 'started' : steps.map(describeStep).join('; ')}`);
-    return outcome;
+    return outcome.ok ? outcome : { ...outcome, rejected: false };
   }
 
   async #execute(steps: readonly Step[], desired: RenderedConfig): Promise<Outcome> {
@@ -244,13 +250,13 @@ export class HaproxyProxy implements Proxy {
     const digest = configDigest(desired.config) ?? '';
     const outcome = attach ? await this.#awaitAttached(digest) : await master.start(digest, START_TIMEOUT_MS);
     if (outcome.ok) this.#startedAtMs = Date.now();
-    else if (this.#applied !== undefined && this.#applied.config !== '') await writeFiles(render.runDir, filesOf(this.#applied));
+    else if (!attach && this.#applied !== undefined && this.#applied.config !== '') await writeFiles(render.runDir, filesOf(this.#applied));
     return outcome;
   }
 
   async #awaitAttached(digest: string): Promise<Outcome> {
     const { master } = this.#parts;
-    const deadline = Date.now() + START_TIMEOUT_MS;
+    const deadline = Date.now() + ATTACH_TIMEOUT_MS;
     while (Date.now() < deadline) {
       const worker = await master.worker();
       if (worker?.digest === digest) return { ok: true };
@@ -308,20 +314,22 @@ export class HaproxyProxy implements Proxy {
     else events.onFault(`HAProxy ended and does not start: ${lastAlert(outcome.messages)}`);
   }
 
-  #forgetChanged(table: RouteTable, problems: Map<string, Problem>): void {
+  /** Refused routes stay out until they change, or until the port that was taken is free. */
+  async #keepQuarantined(table: RouteTable, problems: Map<string, Problem>): Promise<void> {
     const routes = new Map(table.routes.map((route) => [objectKey(route), route]));
     for (const [key, held] of this.#quarantined) {
       const route = routes.get(key);
-      if (route !== undefined && JSON.stringify(route) === held.route) problems.set(key, held.problem);
+      const same = route !== undefined && JSON.stringify(route) === held.route;
+      if (same && !(held.problem.code === PORT_TAKEN && (await canBind(route)))) problems.set(key, held.problem);
       else this.#quarantined.delete(key);
     }
   }
 
-  async #culprits(messages: string, desired: RenderedConfig, table: RouteTable): Promise<Culprits> {
+  async #culprits(refused: Refused, desired: RenderedConfig, table: RouteTable): Promise<Culprits> {
     const { binary, render } = this.#parts;
     const routes = table.routes.map((route) => ({ key: objectKey(route), stem: frontendName(route) }));
-    const named = findCulprits(messages, desired.config, routes);
-    if (named.size > 0) return named;
+    const named = findCulprits(refused.messages, desired.config, routes);
+    if (named.size > 0 || !refused.rejected) return named;
     return bisectCulprit(table, (part) => checkConfig(binary, render.runDir, renderConfig(part, render)));
   }
 
@@ -338,25 +346,3 @@ export class HaproxyProxy implements Proxy {
 
 const describeStep = (step: Step): string =>
   step.kind === 'reload' ? `reload (${step.reason})` : step.kind === 'replace-map' ? `${step.file} replaced` : `${step.write.size} files written`;
-
-const lastAlert = (messages: string): string => messages.split('\n').findLast((line) => line.startsWith('[ALERT]')) ?? 'no message';
-
-function routeProblem({ namespace, name }: Route, message: string): Problem {
-  const taken = message.includes('cannot bind');
-  return problem({
-    code: taken ? 'port-taken' : 'config-rejected',
-    object: { kind: 'ServiceRoute', namespace, name },
-    message: `left out: HAProxy says ${message}`,
-    remedy: taken ? 'free the port, or choose another spec.port.listen' : 'correct the field that the message names; other routes are not affected',
-  });
-}
-
-function nodeProblem(node: string, code: string, messages: string): Problem {
-  const alert = messages.split('\n').find((line) => line.startsWith('[ALERT]')) ?? messages;
-  return problem({
-    code,
-    object: { kind: 'Node', name: node },
-    message: `HAProxy keeps its last good configuration: ${alert}`,
-    remedy: 'see haproxy.log in the run dir, and onehop doctor',
-  });
-}

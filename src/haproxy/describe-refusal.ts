@@ -1,0 +1,31 @@
+import { problem } from '../model/problem.ts';
+import type { Problem } from '../model/problem.ts';
+import type { Route } from '../model/route-table.ts';
+
+/** Code of a route whose listener could not be opened. */
+export const PORT_TAKEN = 'port-taken';
+
+/** The last alert among HAProxy's messages, unbounded. */
+export const lastAlert = (messages: string): string => messages.split('\n').findLast((line) => line.startsWith('[ALERT]')) ?? 'no message';
+
+/** Why a route was left out of the configuration. */
+export function routeProblem({ namespace, name }: Route, message: string): Problem {
+  const taken = message.includes('cannot bind');
+  return problem({
+    code: taken ? PORT_TAKEN : 'config-rejected',
+    object: { kind: 'ServiceRoute', namespace, name },
+    message: `left out: HAProxy says ${message}`,
+    remedy: taken ? 'free the port, or choose another spec.port.listen' : 'correct the field that the message names; other routes are not affected',
+  });
+}
+
+/** Nothing could be applied, and no route is to blame. */
+export function nodeProblem(node: string, code: string, messages: string): Problem {
+  const alert = messages.split('\n').find((line) => line.startsWith('[ALERT]')) ?? messages;
+  return problem({
+    code,
+    object: { kind: 'Node', name: node },
+    message: `HAProxy keeps its last good configuration: ${alert}`,
+    remedy: 'see haproxy.log in the run dir, and onehop doctor',
+  });
+}
