@@ -3,7 +3,6 @@ import type { CheckRegexes } from '../../model/proxy.ts';
 import type { Snapshot } from '../../model/snapshot.ts';
 import { FolderReader } from './folder-reader.ts';
 import { FolderWatch } from './folder-watch.ts';
-import { openInlineParser } from './manifest-parser.ts';
 import { openParserThread } from './open-parser-thread.ts';
 
 export interface FolderSourceOptions {
@@ -40,7 +39,8 @@ const LATEST_MS = 200;
  */
 export async function openFolderSource(options: FolderSourceOptions): Promise<FolderSource> {
   const { path, globalNamespace, onSnapshot, onError, thread = true, rescanMs = 5000 } = options;
-  const parser = thread ? openParserThread(globalNamespace) : await openInlineParser(globalNamespace);
+  // Loaded only where it is used: the YAML and schema libraries cost the main thread 16 MB that the parser thread spends anyway.
+  const parser = thread ? openParserThread(globalNamespace) : await (await import('./manifest-parser.ts')).openInlineParser(globalNamespace);
   const reader = new FolderReader(path, parser, options.checkRegexes, onError);
   const absolute = resolve(path);
   let closed = false;
