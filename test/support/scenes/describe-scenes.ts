@@ -20,8 +20,8 @@ export interface Place {
 }
 
 /** The names that scenes may use as `$(NAME)`. */
-function variablesOf({ pods, takenPort }: Place): Readonly<Record<string, string>> {
-  return { PODS: pods, TAKEN: String(takenPort), LONG: 'x'.repeat(8 * 1024) };
+function variablesOf({ pods, pool, takenPort }: Place): Readonly<Record<string, string>> {
+  return { PODS: pods, VIPS: pool.split('.').slice(0, 2).join('.'), TAKEN: String(takenPort), LONG: 'x'.repeat(8 * 1024) };
 }
 
 /** All scenes by the topic that their file is named after. */
