@@ -4,7 +4,7 @@ import type { Route } from '../model/route-table.ts';
 import { poolContains, type VipPool } from '../model/vip-pool.ts';
 import { describeRoute } from './describe-route.ts';
 import { reverseApexes, reverseName } from './reverse-names.ts';
-import { NEGATIVE_TTL_SECONDS, TTL_SECONDS, type NameRecords, type SoaData, type Zone } from './zone.ts';
+import { NEGATIVE_TTL_SECONDS, type NameRecords, type SoaData, type Zone } from './zone.ts';
 
 export interface ZoneInput {
   /** Name of the route zone, from {@link parseZoneName}. */
@@ -57,7 +57,9 @@ export function buildZone(input: ZoneInput): Zone {
   const apexes = [zoneName, ...reverseApexes(pool)];
   addEmptyNonTerminals(records, new Set(apexes));
 
-  const serial = Number.parseInt(hash([sorted(records), apexes]).slice(0, 8), 16);
+  const names = [...records].sort(([a], [b]) => byCodeUnit(a, b));
+  const content = hash([zoneName, ...apexes], ...names);
+  const serial = Number.parseInt(content.slice(0, 8), 16);
   const soa: SoaData = {
     mname: nameServer,
     rname: `hostmaster.${zoneName}`,
@@ -67,10 +69,14 @@ export function buildZone(input: ZoneInput): Zone {
     expire: 86_400,
     minimum: NEGATIVE_TTL_SECONDS,
   };
-  for (const apex of apexes) records.set(apex, { ...records.get(apex), NS: [nameServer], SOA: soa });
   const identity = { nodeName: input.nodeName, version: input.version };
-  const names = sorted(records);
-  return { name: zoneName, names: new Map(names), serial, fingerprint: hash([zoneName, names, identity, TTL_SECONDS]), identity };
+  return {
+    name: zoneName,
+    names: new Map<string, NameRecords>([...names, ...apexes.map((apex): [string, NameRecords] => [apex, { NS: [nameServer], SOA: soa }])]),
+    serial,
+    fingerprint: hash(content, identity),
+    identity,
+  };
 }
 
 function addRoute(records: Map<string, NameRecords>, pool: VipPool, name: string, route: Route, vip: string, vip6: string | undefined): void {
@@ -102,7 +108,8 @@ const parentOf = (name: string): string => {
   return dot < 0 ? '' : name.slice(dot + 1);
 };
 
-const sorted = (records: ReadonlyMap<string, NameRecords>): [string, NameRecords][] =>
-  [...records].sort(([a], [b]) => byCodeUnit(a, b));
-
-const hash = (content: unknown): string => createHash('sha256').update(JSON.stringify(content)).digest('hex');
+function hash(...parts: readonly unknown[]): string {
+  const digest = createHash('sha256');
+  for (const part of parts) digest.update(JSON.stringify(part));
+  return digest.digest('hex');
+}

@@ -3,10 +3,8 @@ import type { VipPool } from '../model/vip-pool.ts';
 
 /** Name of the PTR record of an IPv4 or IPv6 address (RFC 1035 section 3.5, RFC 3596 section 2.5). The text must be valid. */
 export function reverseName(address: string): string {
-  const parsed = ipaddr.parse(address);
-  const bytes = parsed.toByteArray();
-  if (parsed.kind() === 'ipv4') return `${bytes.reverse().join('.')}.in-addr.arpa`;
-  const nibbles = bytes.flatMap((byte) => [(byte >> 4).toString(16), (byte & 15).toString(16)]);
+  if (!address.includes(':')) return `${address.split('.').reverse().join('.')}.in-addr.arpa`;
+  const nibbles = ipaddr.IPv6.parse(address).toByteArray().flatMap((byte) => [(byte >> 4).toString(16), (byte & 15).toString(16)]);
   return `${nibbles.reverse().join('.')}.ip6.arpa`;
 }
 

@@ -43,7 +43,7 @@ export interface ServerIdentity {
  */
 export interface Zone {
   readonly name: string;
-  /** Sorted by name, so that equal content gives equal bytes everywhere. */
+  /** Sorted by name, the apexes last: the same order everywhere. */
   readonly names: ReadonlyMap<string, NameRecords>;
   /** Derived from the records alone: the same on every node that serves the same routes. */
   readonly serial: number;

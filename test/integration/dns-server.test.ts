@@ -37,6 +37,9 @@ function udpClient(at: ListenAddress): UdpClient {
   return client;
 }
 
+/** The server has ended or cut the connection. */
+const isCut = (client: TcpTestClient | undefined): boolean => client?.closed === true || client?.socket.readableEnded === true;
+
 async function tcpClient(at: ListenAddress): Promise<TcpTestClient> {
   const client = await TcpTestClient.open(at);
   onTestFinished(() => void client.socket.destroy());
@@ -166,7 +169,7 @@ describe('TCP clients', () => {
     const { at } = await openServer();
     const client = await tcpClient(at);
     client.socket.write(Buffer.concat([Buffer.from([0xff, 0xff]), query(NAME, 'A', { id: 77 })]));
-    expect(await eventually(() => client.closed || client.socket.readableEnded)).toBe(true);
+    expect(await eventually(() => isCut(client))).toBe(true);
     expect(client.messages()).toMatchObject([{ id: 77, rcode: 'FORMERR' }]);
   });
 
@@ -175,7 +178,7 @@ describe('TCP clients', () => {
     const client = await tcpClient(at);
     const header = query(NAME, 'A').subarray(0, 12);
     client.socket.write(framed(Buffer.concat([header, Buffer.alloc(65_000, Buffer.from([0xc0, 12]))])));
-    expect(await eventually(() => client.closed || client.socket.readableEnded)).toBe(true);
+    expect(await eventually(() => isCut(client))).toBe(true);
     expect((await udpClient(at).ask(NAME, 'A', {}, 1000))?.answers).toHaveLength(1);
   });
 
@@ -186,7 +189,7 @@ describe('TCP clients', () => {
     for (const bytes of [answer, Buffer.alloc(3), Buffer.alloc(0)]) {
       const client = await tcpClient(at);
       client.socket.write(framed(bytes));
-      expect(await eventually(() => client.closed || client.socket.readableEnded)).toBe(true);
+      expect(await eventually(() => isCut(client))).toBe(true);
       expect(client.received).toHaveLength(0);
     }
   });
@@ -197,12 +200,12 @@ describe('TCP clients', () => {
     half.socket.write(Buffer.from([0, 50, 1]));
     const trickle = setInterval(() => half.socket.write('x'), 700);
     const asking = setInterval(() => busy.socket.write(framed(query(NAME, 'A'))), 500);
-    expect(await eventually(() => half.closed || half.socket.readableEnded, 9000)).toBe(true);
+    expect(await eventually(() => isCut(half), 9000)).toBe(true);
     clearInterval(trickle);
-    expect(silent.closed || silent.socket.readableEnded).toBe(false);
-    expect(await eventually(() => silent.closed || silent.socket.readableEnded, 9000)).toBe(true);
+    expect(isCut(silent)).toBe(false);
+    expect(await eventually(() => isCut(silent), 9000)).toBe(true);
     clearInterval(asking);
-    expect(busy.closed).toBe(false);
+    expect(isCut(busy)).toBe(false);
     expect((await server.counters()).tcpClients).toBe(1);
   });
 
@@ -217,8 +220,8 @@ describe('TCP clients', () => {
     const last = clients.at(-1);
     last?.socket.write(framed(query(NAME, 'A')));
     expect(await eventually(() => last?.messages().length === 1)).toBe(true);
-    expect(await eventually(() => second?.closed === true || second?.socket.readableEnded === true)).toBe(true);
-    expect(first?.closed).toBe(false);
+    expect(await eventually(() => isCut(second))).toBe(true);
+    expect(isCut(first)).toBe(false);
     expect((await server.counters()).tcpClients).toBe(1000);
   });
 
