@@ -14,6 +14,7 @@ interface Schema {
   readonly enum?: readonly unknown[];
   readonly minimum?: number;
   readonly maximum?: number;
+  readonly maxLength?: number;
 }
 
 /** Validates the parts of a ServiceRoute against the CRD's own schema. */
@@ -91,6 +92,8 @@ function prune(value: unknown, schema: Schema, path: FieldPath): { value: unknow
       const items = (from as readonly unknown[]).slice(0, MAX_ITEMS + 1);
       return by.items === undefined ? items : items.map((item, i) => copy(item, by.items ?? {}, [...at, i]));
     }
+    // One character above the bound (which counts code points) is as wrong as a million, and the patterns need not see them.
+    if (typeof from === 'string') return by.maxLength === undefined ? from : from.slice(0, 2 * (by.maxLength + 1));
     if (!isRecord(from) || by.properties === undefined) return from;
     const known = Object.keys(by.properties);
     const out: Record<string, unknown> = {};

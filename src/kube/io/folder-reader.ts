@@ -74,7 +74,10 @@ export class FolderReader {
 
   async #readFile(file: ListedFile, nowMs: number): Promise<FileState> {
     const before = this.#files.get(file.path);
-    if (before?.stamp === file.stamp) return before;
+    if (before?.stamp === file.stamp) {
+      this.#doubtfulSinceMs.delete(file.path);
+      return before;
+    }
     const kept = before?.objects ?? [];
     const fails = (found: Problem, stamp: string): FileState => ({
       path: file.path,

@@ -124,6 +124,12 @@ test('objects of which nothing is known but that they are bad do not hide each o
   expect(snapshot.problems.map(({ code }) => code)).toEqual(['name-invalid', 'name-invalid']);
 });
 
+test('a route that goes on with its last good spec keeps its identity too', () => {
+  const bad = file(route('web', '{}'));
+  const [, second, third] = history({ files: [file(route('web'))] }, { files: [bad] }, { files: [bad, file(account('y'), 'b.yaml')] });
+  expect(third?.serviceRoutes[0]).toBe(second?.serviceRoutes[0]);
+});
+
 test('what did not change keeps its identity', () => {
   const a = file(route('web') + account('x'));
   const [before, after] = history({ files: [a] }, { files: [a, file(account('y'), 'b.yaml')] });

@@ -125,6 +125,15 @@ describe('metadata', () => {
   });
 });
 
+test('a pattern never sees more of a text than the schema allows', () => {
+  // Backtracking over all of it would take hours.
+  const type = `${'a.'.repeat(1_000_000)}!`;
+  const started = performance.now();
+  const { problems } = parse(plain({ port: { targetPort: `${'a-'.repeat(1_000_000)}!` } }), undefined, { status: { conditions: [{ type }] } });
+  expect(problems.length).toBeGreaterThan(2);
+  expect(performance.now() - started).toBeLessThan(5000);
+});
+
 describe('warnings', () => {
   test('an unknown field is named, with what was probably meant', () => {
     const { object, problems } = parse({ rule: { type: '', Prefer: 'a' }, to: [{ name: 'a', wieght: 5 }], locallity: 'Local' }, undefined, { sepc: {} });
