@@ -1,8 +1,8 @@
 // Prepares a checkout: npm packages, and Debian's packages that the job needs. Plain JavaScript for the Node that is there before
 // `npm ci` has brought Node 24. Says what it does; does nothing when nothing is missing.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
 
 const ROOT = join(import.meta.dirname, '..');
 
@@ -25,8 +25,13 @@ const PROGRAMS = {
 };
 
 const job = process.argv[2] ?? 'start';
-installNpmPackages();
-installDebianPackages(PROGRAMS[job] ?? []);
+if (job === 'link') {
+  linkCommand();
+} else {
+  installNpmPackages();
+  linkCommand();
+  installDebianPackages(PROGRAMS[job] ?? []);
+}
 
 function installNpmPackages() {
   const wanted = readFileSync(join(ROOT, 'package-lock.json'), 'utf8');
@@ -39,6 +44,20 @@ function installNpmPackages() {
 /** node_modules/.package-lock.json lists what is installed: every package of the lock file for this platform must be in it. */
 function sameVersions(lock, installed) {
   return Object.entries(lock.packages).every(([path, entry]) => path === '' || entry.optional === true || installed.packages[path]?.version === entry.version);
+}
+
+/** `npx onehop` in a checkout: without this link npx would install the package into its own cache, and keep an old one there. */
+function linkCommand() {
+  const link = join(ROOT, 'node_modules', '.bin', 'onehop');
+  const target = join('..', '..', 'src', 'onehop.mjs');
+  try {
+    if (readlinkSync(link) === target) return;
+  } catch {
+    // Not there yet, or no link.
+  }
+  mkdirSync(dirname(link), { recursive: true });
+  rmSync(link, { force: true });
+  symlinkSync(target, link);
 }
 
 function installDebianPackages(programs) {
