@@ -70,7 +70,7 @@ describe('regexes against PCRE2', () => {
   });
 
   it('agrees on generated patterns and values', () => {
-    const patterns = fc.sample(randomPattern, 700).concat(fc.sample(anyPattern, 700));
-    expect(compare(patterns, fc.sample(randomValue, 40))).toBeGreaterThan(8_000);
-  });
+    const patterns = fc.sample(randomPattern, 250).concat(fc.sample(anyPattern, 400));
+    expect(compare(patterns, fc.sample(randomValue, 40))).toBeGreaterThan(4_000);
+  }, 60_000);
 });
