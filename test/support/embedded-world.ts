@@ -68,7 +68,10 @@ export async function startHttp2(onStream: (stream: http2.ServerHttp2Stream, hea
   const server = http2.createServer();
   const sessions = new Set<http2.Http2Session>();
   server.on('session', (session) => sessions.add(session));
-  server.on('stream', onStream);
+  server.on('stream', (stream, headers) => {
+    stream.on('error', () => {});
+    onStream(stream, headers);
+  });
   server.listen(0, host);
   await once(server, 'listening');
   return {
