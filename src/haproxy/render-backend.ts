@@ -21,12 +21,18 @@ const RETRY_ON: Readonly<Record<RetryCondition, string>> = {
 /** RFC 9110 section 9.2.2. */
 const IDEMPOTENT = 'GET HEAD OPTIONS PUT DELETE TRACE';
 
+/** How many servers of a version are checked: all, or none where there is only one. */
+export function checkedServers(version: Version): number {
+  const servers = uniqueServers(version).length;
+  return servers > 1 ? servers : 0;
+}
+
 /** A version's `backend`: how long, how often, which server. */
 export function renderBackend(route: Route, version: Version, name: string): readonly string[] {
   const http = route.protocol === 'http';
   const servers = uniqueServers(version);
   const { connectMs, requestMs } = route.timeout;
-  const defaults = [...(http && version.serverProtocol === 'h2' ? ['proto h2'] : []), ...(servers.length > 1 ? [CHECK] : [])];
+  const defaults = [...(http && version.serverProtocol === 'h2' ? ['proto h2'] : []), ...(checkedServers(version) > 0 ? [CHECK] : [])];
   return [
     `backend ${name} from ${http ? 'http-version' : 'tcp-version'}`,
     `  balance ${renderBalance(version, http)}`,

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { RouteTable } from '../model/route-table.ts';
-import { renderBackend } from './render-backend.ts';
+import { checkedServers, renderBackend } from './render-backend.ts';
 import { bindsOf, hasAcl, renderFrontend } from './render-frontend.ts';
 import { renderDefaults, renderGlobal, renderInternal } from './render-global.ts';
 import {
@@ -28,7 +28,10 @@ export interface RenderedConfig {
 /** Renders a whole node: pure, sorted as the table is, without time. */
 export function renderConfig(table: RouteTable, options: RenderOptions): RenderedConfig {
   const files = renderFiles(table, options);
-  const binds = table.routes.reduce((sum, route) => sum + bindsOf(route).length, 0);
+  const count = {
+    binds: table.routes.reduce((sum, route) => sum + bindsOf(route).length, 0),
+    checks: table.routes.flatMap((route) => route.versions).reduce((sum, version) => sum + checkedServers(version), 0),
+  };
   const routes = table.routes.flatMap((route) => {
     const names = backendNames(route);
     const backends = route.invalid ? [] : route.versions.map((version, index) => ['', ...renderBackend(route, version, names[index] ?? '')]);
@@ -37,7 +40,7 @@ export function renderConfig(table: RouteTable, options: RenderOptions): Rendere
   const text = (digest: string): string =>
     [
       '# Written by onehop; changes by hand are lost.',
-      ...renderGlobal(options, binds, digest),
+      ...renderGlobal(options, count, digest),
       '',
       ...renderDefaults(options),
       '',

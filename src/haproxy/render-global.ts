@@ -26,23 +26,25 @@ const MAX_DELAY_SECONDS = 2_147_483;
 export const REFUSAL_BACKENDS = ['caller-unknown', 'namespace-isolated', 'acl-denied', 'no-version', 'route-invalid'] as const satisfies readonly RefusalCode[];
 
 /**
- * Client connections that the file limit allows: two descriptors each (client and server side), one per bind, and one
- * more per bind while a reload hands the listeners over.
+ * Client connections that the file limit allows: two descriptors each (client and server side), one per bind, one more
+ * per bind while a reload hands the listeners over, and one per checked server: HAProxy counts them all before it starts.
  */
-export function maxConnections(fileDescriptors: number, binds: number): number {
-  // In steps: a route more or less should not change the global section too.
-  const listeners = Math.ceil(binds / 100) * 100;
-  const free = fileDescriptors - 2 * listeners - RESERVED_DESCRIPTORS;
+export function maxConnections(fileDescriptors: number, binds: number, checks: number): number {
+  // In steps: a route or a server more or less should not change the global section too.
+  const fixed = 2 * roundUp(binds, 100) + roundUp(checks, 500);
+  const free = fileDescriptors - fixed - RESERVED_DESCRIPTORS;
   return Math.max(100, Math.min(MAX_CONNECTIONS, Math.floor(free / 2)));
 }
 
+const roundUp = (value: number, step: number): number => Math.ceil(value / step) * step;
+
 /** The `global` section. `digest` names these bytes: `show info` of a worker gives it back. */
-export function renderGlobal(options: RenderOptions, binds: number, digest: string): readonly string[] {
+export function renderGlobal(options: RenderOptions, count: { readonly binds: number; readonly checks: number }, digest: string): readonly string[] {
   const hardStop = Math.max(1, Math.min(MAX_DELAY_SECONDS, Math.ceil(options.drainTimeoutSeconds)));
   return [
     'global',
     `  description ${digest}`,
-    `  maxconn ${maxConnections(options.fileDescriptors, binds)}`,
+    `  maxconn ${maxConnections(options.fileDescriptors, count.binds, count.checks)}`,
     `  nbthread ${options.threads}`,
     `  stats socket ${quote(`${options.runDir}/${STATS_SOCKET}`)} mode 600 level admin expose-fd listeners`,
     '  stats maxconn 20',

@@ -10,16 +10,27 @@ const TIMEOUT_MS = 20_000;
 /** What `haproxy -c` says: undefined is yes, else its messages. */
 export type Rejection = string | undefined;
 
+/** @throws Error when the binary cannot be run. */
+export type CheckConfig = (candidate: RenderedConfig) => Promise<Rejection>;
+
 /**
- * Lets HAProxy judge a candidate, written beside the running files in `<runDir>/candidate`. It does not bind.
- * @throws Error when the binary cannot be run.
+ * Lets HAProxy judge candidates, written beside the running files in `<runDir>/candidate`. It does not bind.
+ * Only what differs from the candidate before is written: a node has thousands of map files. One call at a time.
  */
-export async function checkConfig(binary: string, runDir: string, candidate: RenderedConfig): Promise<Rejection> {
+export function openConfigCheck(binary: string, runDir: string): CheckConfig {
   const dir = join(runDir, 'candidate');
-  await rm(dir, { recursive: true, force: true });
-  await mkdir(dir, { recursive: true, mode: 0o700 });
-  await writeFiles(dir, filesOf(candidate));
-  return runCheck(binary, dir);
+  let written: ReadonlyMap<string, string> | undefined;
+  return async (candidate) => {
+    const before = written ?? new Map<string, string>();
+    if (written === undefined) await rm(dir, { recursive: true, force: true });
+    written = undefined;
+    const files = filesOf(candidate);
+    const changed = new Map([...files].filter(([file, content]) => before.get(file) !== content));
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await writeFiles(dir, changed, [...before.keys()].filter((file) => !files.has(file)));
+    written = files;
+    return runCheck(binary, dir);
+  };
 }
 
 /**

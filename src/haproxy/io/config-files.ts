@@ -19,10 +19,17 @@ async function writeAtomically(path: string, content: string, durable: boolean):
   await rename(temporary, path);
 }
 
-/** Writes files (path relative to `dir` -> content) in their order, then removes others. Only haproxy.cfg is synced: it names the rest. */
+const AT_ONCE = 32;
+
+/** Writes files (path relative to `dir` -> content), haproxy.cfg last and synced, for it names the rest; then removes others. */
 export async function writeFiles(dir: string, write: ReadonlyMap<string, string>, remove: readonly string[] = []): Promise<void> {
   for (const folder of new Set([...write.keys()].map((file) => dirname(join(dir, file))))) await mkdir(folder, { recursive: true, mode: 0o700 });
-  for (const [file, content] of write) await writeAtomically(join(dir, file), content, file === CONFIG_FILE);
+  const named = [...write].filter(([file]) => file !== CONFIG_FILE);
+  for (let from = 0; from < named.length; from += AT_ONCE) {
+    await Promise.all(named.slice(from, from + AT_ONCE).map(([file, content]) => writeAtomically(join(dir, file), content, false)));
+  }
+  const config = write.get(CONFIG_FILE);
+  if (config !== undefined) await writeAtomically(join(dir, CONFIG_FILE), config, true);
   for (const file of remove) await rm(join(dir, file), { force: true });
 }
 

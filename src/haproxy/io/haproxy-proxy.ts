@@ -22,7 +22,8 @@ import type { RenderOptions } from '../render-options.ts';
 import { frontendName } from '../section-names.ts';
 import { bisectCulprit } from './bisect-culprit.ts';
 import { canBind } from './can-bind.ts';
-import { checkConfig } from './check-config.ts';
+import { openConfigCheck } from './check-config.ts';
+import type { CheckConfig } from './check-config.ts';
 import { replaceMap } from './cli-socket.ts';
 import { readFiles, readLiveMaps, writeFiles } from './config-files.ts';
 import type { Master, Outcome } from './master.ts';
@@ -74,10 +75,13 @@ type Applied = { readonly ok: true } | Refused;
 export class HaproxyProxy implements Proxy {
   readonly kind = 'haproxy';
   readonly #parts: HaproxyProxyParts;
+  readonly #check: CheckConfig;
   #applied: RenderedConfig | undefined;
   #processes: Processes | undefined;
   /** Routes that HAProxy refused, with the very route it refused: unchanged, they are not tried again. */
   readonly #quarantined = new Map<string, { readonly route: string; readonly problem: Problem }>();
+  /** A candidate that passed the check and did not start beside a running worker: unchanged it is not tried again. */
+  #failed: { readonly digest: string | undefined; readonly refused: Refused } | undefined;
   #exclusive: Promise<unknown> = Promise.resolve();
   #busy = 0;
   #closed = false;
@@ -92,6 +96,7 @@ export class HaproxyProxy implements Proxy {
 
   constructor(parts: HaproxyProxyParts) {
     this.#parts = parts;
+    this.#check = openConfigCheck(parts.binary, parts.render.runDir);
     this.#watch = setInterval(() => this.#look(), WATCH_MS);
     this.#watch.unref();
   }
@@ -181,12 +186,13 @@ export class HaproxyProxy implements Proxy {
 
   /** Checks and executes one candidate. Not ok: nothing changed, what served before serves on. */
   async #bringTo(desired: RenderedConfig, routes: readonly Route[]): Promise<Applied> {
-    const { render, binary } = this.#parts;
     const running = await this.#refresh();
     const applied = running ? this.#applied : undefined;
     const steps = applied === undefined ? undefined : planChange(applied, desired);
+    const digest = configDigest(desired.config);
+    if (running && this.#failed !== undefined && this.#failed.digest === digest) return this.#failed.refused;
     if (steps === undefined || steps.some((step) => step.kind === 'reload')) {
-      const rejection = await checkConfig(binary, render.runDir, desired);
+      const rejection = await this.#check(desired);
       if (rejection !== undefined) {
         this.#configRejected++;
         return { ok: false, rejected: true, messages: rejection };
@@ -196,7 +202,12 @@ export class HaproxyProxy implements Proxy {
     if (outcome.ok) this.#applied = desired;
     await this.#refresh();
     if (outcome.ok && steps?.length !== 0) this.#parts.events.onChange(`${routes.length} routes: ${steps === undefined ? 'started' : steps.map(describeStep).join('; ')}`);
-    return outcome.ok ? outcome : { ...outcome, rejected: false };
+    this.#failed = undefined;
+    if (outcome.ok) return outcome;
+    const refused = { ...outcome, rejected: false };
+    // Each attempt to reload may stop the listeners for seconds. While nothing runs there is nothing to lose.
+    if (running) this.#failed = { digest, refused };
+    return refused;
   }
 
   async #execute(steps: readonly Step[], desired: RenderedConfig): Promise<Outcome> {
@@ -326,11 +337,11 @@ export class HaproxyProxy implements Proxy {
   }
 
   async #culprits(refused: Refused, desired: RenderedConfig, table: RouteTable): Promise<Culprits> {
-    const { binary, render } = this.#parts;
+    const { render } = this.#parts;
     const routes = table.routes.map((route) => ({ key: objectKey(route), stem: frontendName(route) }));
     const named = findCulprits(refused.messages, desired.config, routes);
     if (named.size > 0 || !refused.rejected) return named;
-    return bisectCulprit(table, (part) => checkConfig(binary, render.runDir, renderConfig(part, render)));
+    return bisectCulprit(table, (part) => this.#check(renderConfig(part, render)));
   }
 
   #quarantine(culprits: Culprits, routes: readonly Route[], problems: Map<string, Problem>): void {
