@@ -50,6 +50,18 @@ test('one that came back meanwhile was never gone, and is doubted anew the next 
   expect(await names(t0 + 450)).toEqual([]);
 });
 
+test('what is below a folder that cannot be read is kept for as long as it takes', async () => {
+  await mkdir(join(folder, 'team'));
+  await put('team/a.yaml', account('a'));
+  expect(await names(t0)).toEqual(['a']);
+  await rename(folder, `${folder}-away`);
+  expect(await names(t0 + 1000)).toEqual(['a']);
+  expect(await names(t0 + 1_000_000)).toEqual(['a']);
+  await rename(`${folder}-away`, folder);
+  const back = await reader.scan(t0 + 2_000_000);
+  expect([back.snapshot.problems, back.againMs]).toEqual([[], undefined]);
+});
+
 test('a file that became empty is believed after 150 ms, one that always was at once', async () => {
   await put('a.yaml', account('a'));
   await put('b.yaml', '');
