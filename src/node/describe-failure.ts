@@ -13,7 +13,7 @@ export interface PortFailure {
   readonly program?: string;
 }
 
-/** A process that holds a socket. `program` is what the process calls itself: not to be shown unescaped. */
+/** A process that holds a socket. `program` is its executable's name, chosen by whoever started it: not to be shown unescaped. */
 export interface Owner {
   readonly pid: number;
   readonly program: string;

@@ -9,7 +9,6 @@ const children: ChildProcess[] = [];
 
 /** A program of its own that listens. */
 async function listen(address: string, port: number, how: { v6Only?: boolean } = {}): Promise<number> {
-  const program = `process.title = 'squatter';
     require('net').createServer().listen({ host: '${address}', port: ${port}, ipv6Only: ${how.v6Only ?? false} }, () => console.log('up'));`;
   const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
   children.push(child);
@@ -40,10 +39,10 @@ test('a port taken on the very address: who holds it', async () => {
         '127.74.1.2:8975',
         {
           code: 'port-taken',
-          detail: `port 8975 on 127.74.1.2 is taken by squatter (pid ${pid})`,
+          detail: `port 8975 on 127.74.1.2 is taken by node (pid ${pid})`,
           remedy: 'stop that program or bind it to its own address, or choose another port in spec.port.listen',
           pid,
-          program: 'squatter',
+          program: 'node',
           uid: process.getuid?.(),
         },
       ],
@@ -60,7 +59,7 @@ test.each([
   const pid = await listen(address, 8976, { v6Only });
   const failures = await check('127.74.1.4', 8976);
   expect([...failures.values()].map((failure) => failure.detail)).toEqual(
-    inTheWay ? [`port 8976 on 127.74.1.4 is taken by squatter (pid ${pid}), which listens on all addresses`] : [],
+    inTheWay ? [`port 8976 on 127.74.1.4 is taken by node (pid ${pid}), which listens on all addresses`] : [],
   );
 });
 

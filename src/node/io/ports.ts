@@ -120,7 +120,7 @@ async function findOwners(inodes: readonly string[]): Promise<ReadonlyMap<string
 /** The executable's name: `comm` is the main thread's, which Node and Java set to something else. */
 async function readProgram(pid: string): Promise<string> {
   const executable = await readlink(`/proc/${pid}/exe`).catch(() => '');
-  return basename(executable) || (await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim() || 'an unnamed program';
+  return basename(executable).replace(/ \(deleted\)$/, '') || (await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim() || 'an unnamed program';
 }
 
 async function readUnprivilegedPortStart(): Promise<number> {
