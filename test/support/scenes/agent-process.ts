@@ -39,6 +39,8 @@ export interface ShownProblem {
 }
 
 const MAIN = new URL('../../../src/onehop.mjs', import.meta.url).pathname;
+/** A bare `on` is a boolean to kubectl: so it is written in quotes. Undefined fields are left out. */
+const YAML_FOR_KUBECTL = { version: '1.1', keepUndefined: false } as const;
 const ZONE = 'route.internal';
 const PATIENCE_MS = 20_000;
 /** A file that vanished is believed gone after a moment; the marker is not, so it tells when a folder is in effect. */
@@ -127,7 +129,7 @@ export class AgentProcess {
   /** Writes the objects with a marker and waits until the marker, and so all of them, is in effect. */
   async bring(objects: readonly unknown[], markerAddress: string, marker: string): Promise<RoutesView> {
     const documents = [...objects, ...markerObjects(markerAddress, marker)];
-    await this.writeFile('scene.yaml', documents.map((document) => stringify(document)).join('---\n'));
+    await this.writeFile('scene.yaml', documents.map((document) => stringify(document, YAML_FOR_KUBECTL)).join('---\n'));
     return this.eventually(`${marker} is in effect`, async () => {
       const view = await this.routes().catch(() => undefined);
       return view?.routes.some(({ versions }) => versions.some(({ endpoints }) => endpoints.some(({ pod }) => pod === `scene/${marker}`))) === true ? view : undefined;

@@ -69,6 +69,7 @@ function* checkAnswered(result: Result, expect: Expectation, { call, from, podKe
   }
   const allowed = typeof expect.by === 'string' ? [expect.by] : Array.isArray(expect.by) ? (expect.by as string[]) : Object.keys(expect.by ?? {});
   if (allowed.length > 0 && !allowed.some((pod) => podKey(pod) === answered.pod)) yield `answered by ${answered.pod}, not ${allowed.join(' or ')}`;
+  if (expect.port !== undefined && answered.port !== expect.port) yield `answered on port ${answered.port}, not ${expect.port}`;
   if (expect.body !== undefined && answered.body !== expect.body) yield `the server received the body '${answered.body}'`;
   if (call.via === 'tcp') return;
   const lines = (name: string): string[] => answered.headers.filter(([one]) => one.toLowerCase() === name.toLowerCase()).map(([, value]) => value);

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AgentProcess } from './agent-process.ts';
 import type { ProxyKind } from './agent-process.ts';
 import { playScene, Stage } from './run-scene.ts';
@@ -44,10 +44,10 @@ export function describeScenes(place: Place): void {
       await stage?.agent.remove();
     });
     for (const [topic, scenes] of readScenes(place)) {
-      describe(topic, () => {
+      describe(`scenes of ${topic}`, () => {
         it.each(scenes.map((scene) => [scene.name, scene] as const))('%s', async (_, scene) => {
           if (stage === undefined) throw new Error('the agent did not start');
-          await playScene(scene, stage);
+          expect(await playScene(scene, stage)).toEqual([]);
         });
       });
     }

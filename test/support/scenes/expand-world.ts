@@ -115,7 +115,7 @@ function expandService(key: string, service: ServicePlan, world: World, pods: Re
       apiVersion: 'v1',
       kind: 'Service',
       metadata: { name, namespace },
-      spec: { clusterIP: 'None', selector: service.selector ?? { app: name }, ports: ports.map(({ podPort: _, ...port }) => port) },
+      spec: { clusterIP: 'None', selector: service.selector ?? { app: name }, ports: ports.map((port) => ({ ...port, podPort: undefined })) },
     },
     {
       apiVersion: 'discovery.k8s.io/v1',

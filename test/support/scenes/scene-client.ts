@@ -78,7 +78,7 @@ async function callHttp2(call: OutgoingCall): Promise<Received> {
       const [headers] = (await once(stream, 'response')) as [http2.IncomingHttpHeaders];
       let body = '';
       for await (const chunk of stream.setEncoding('utf8')) body += String(chunk);
-      return { status: Number(headers[':status']), headers: headers as Result['headers'], trailers, body };
+      return { status: Number(headers[':status']), headers, trailers, body };
     };
     return await Promise.race([receive(), failed]);
   } finally {

@@ -57,6 +57,8 @@ export interface Expectation {
   readonly reason?: string;
   /** Who answered: one pod, one of several, or each with its share. */
   readonly by?: string | readonly string[] | Readonly<Record<string, number>>;
+  /** Port on which the pod was called. */
+  readonly port?: number;
   /** Headers as the server received them: all lines of that name; null: none. */
   readonly seen?: Readonly<Record<string, string | readonly string[] | null>>;
   readonly headers?: Readonly<Record<string, string | null>>;
@@ -119,7 +121,7 @@ type Fields = Readonly<Record<string, unknown>>;
 const WORLD_KEYS = ['pods', 'services', 'routes', 'withoutRoutes', 'objects', 'files'];
 const STEP_KEYS = ['stop', 'during', 'held', 'calls', 'together', 'problems', 'dns'];
 const CALL_KEYS = ['from', 'to', 'via', 'method', 'headers', 'body', 'times', 'expect'];
-const EXPECT_KEYS = ['status', 'reason', 'by', 'seen', 'headers', 'trailers', 'body', 'reached', 'closed', 'atLeastMs', 'atMostMs'];
+const EXPECT_KEYS = ['status', 'reason', 'by', 'port', 'seen', 'headers', 'trailers', 'body', 'reached', 'closed', 'atLeastMs', 'atMostMs'];
 
 /**
  * Parses a file of scenes: one YAML document each. `$(NAME)` is replaced first. A key that is not known is an error: a misspelt
@@ -151,7 +153,7 @@ function parseStep(raw: unknown, scene: string): Step {
   const fields = fieldsOf(raw, [...WORLD_KEYS, ...STEP_KEYS], scene);
   for (const pod of Object.values((fields['pods'] ?? {}) as Record<string, PodPlan | null>)) {
     fieldsOf(pod ?? {}, ['address', 'node', 'serviceAccount', 'labels', 'phase', 'hostNetwork', 'serve'], scene);
-    if (pod?.serve !== undefined && !BEHAVIOURS.includes(pod.serve)) throw new Error(`${scene}: a pod cannot serve ${String(pod.serve)}`);
+    if (pod?.serve !== undefined && !BEHAVIOURS.includes(pod.serve)) throw new Error(`${scene}: a pod cannot serve ${pod.serve}`);
   }
   for (const service of Object.values((fields['services'] ?? {}) as Record<string, ServicePlan | null>)) fieldsOf(service ?? {}, ['ports', 'pods', 'selector'], scene);
   const calls = (key: string): readonly CallPlan[] => ((fields[key] ?? []) as unknown[]).map((call) => parseCall(call, scene));
@@ -170,13 +172,14 @@ function parseStep(raw: unknown, scene: string): Step {
 function parseCall(raw: unknown, scene: string): CallPlan {
   const { from, to, via = 'http', method = 'GET', headers = [], body, times = 1, expect } = fieldsOf(raw, CALL_KEYS, scene);
   if (typeof from !== 'string' || typeof to !== 'string') throw new Error(`${scene}: a call needs from and to`);
+  if (body !== undefined && typeof body !== 'string') throw new Error(`${scene}: a body is a text: quote it`);
   return {
     from,
     to,
     via: via as CallPlan['via'],
     method: String(method),
     headers: (headers as string[]).map(parseHeaderLine),
-    ...(body === undefined ? {} : { body: String(body) }),
+    ...(typeof body === 'string' ? { body } : {}),
     times: Number(times),
     expect: parseExpectation(expect, scene),
   };
@@ -201,7 +204,7 @@ function parseExpectation(raw: unknown, scene: string): Expectation {
 
 function parseProblem(raw: unknown, scene: string): ProblemPlan {
   const { code, object, severity = 'error', says } = fieldsOf(raw, ['code', 'object', 'severity', 'says'], scene);
-  return { code: String(code), object: String(object), severity: severity as ProblemPlan['severity'], ...(says === undefined ? {} : { says: String(says) }) };
+  return { code: String(code), object: String(object), severity: severity as ProblemPlan['severity'], ...(typeof says === 'string' ? { says } : {}) };
 }
 
 function fieldsOf(raw: unknown, known: readonly string[], scene: string): Fields {
