@@ -9,6 +9,7 @@ const children: ChildProcess[] = [];
 
 /** A program of its own that listens. */
 async function listen(address: string, port: number, how: { v6Only?: boolean } = {}): Promise<number> {
+  const program = `process.title = 'another-name';
     require('net').createServer().listen({ host: '${address}', port: ${port}, ipv6Only: ${how.v6Only ?? false} }, () => console.log('up'));`;
   const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
   children.push(child);
