@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rename, rm, unlink, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, symlink, unlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -79,6 +79,14 @@ test('a file that was read within the tick of its writing is read again, even wi
   expect(unchanged.snapshot).toBe(snapshot);
   await put('a.yaml', account('b'), now);
   expect(await names(t0 + 2000)).toEqual(['b']);
+});
+
+test('a file that is also reached by a link counts once, by its own name', async () => {
+  await put('web.yaml', account('a'));
+  await symlink('web.yaml', join(folder, 'again.yaml'));
+  const { snapshot } = await reader.scan(t0);
+  expect(snapshot.problems).toEqual([]);
+  expect(snapshot.serviceAccounts.map(({ origin }) => origin?.file)).toEqual([join(folder, 'web.yaml')]);
 });
 
 test('a new folder with old files is read as it is', async () => {

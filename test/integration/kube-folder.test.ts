@@ -261,6 +261,8 @@ describe('a watched folder', () => {
     const canary = (regex: string): string => route('web', `{ rule: { type: Header, header: X-V }, to: [{ name: a, balance: { rule: '${regex}' } }] }`);
     await put('web.yaml', canary('^1'));
     await watch({ checkRegexes });
+    await source?.rescan();
+    await source?.rescan();
     await put('web.yaml', canary('('));
     await until(() => expect(codes(latest())).toEqual(['regex-invalid']));
     expect(latest().serviceRoutes[0]?.spec?.to[0]?.match).toBe('^1');
