@@ -2,6 +2,7 @@ import type { CheckedSpec, CheckedVersion } from './checked-spec.ts';
 import type { FieldPath } from './field-path.ts';
 import type { Issue } from './problem-list.ts';
 import { parseDuration } from './parse-duration.ts';
+import { isReservedPort } from '../model/reserved-ports.ts';
 
 /**
  * The twin of one CEL rule of `daemonset/crd.yaml`. The rule there has the message `${message}; ${remedy}` at `path`;
@@ -26,9 +27,6 @@ export const NAME_RULE = {
 } as const;
 
 export const MAX_REGEX_BYTES = 512;
-
-/** Ports of the node that a route may not take: DNS, Onehop's own, the kubelet, and the node-port range. */
-const isReservedPort = (port: number): boolean => [53, 9053, 9810, 10250].includes(port) || (port >= 30_000 && port <= 32_767);
 
 /** Weight of a Percentage version (absent: 0), or undefined when the text is none. */
 export function parseWeight(rule: string | number | undefined): number | undefined {

@@ -1,5 +1,6 @@
 import { objectKey } from '../model/names.ts';
 import { problem, type Problem } from '../model/problem.ts';
+import { isReservedPort } from '../model/reserved-ports.ts';
 import type { Choice, Route, Version } from '../model/route-table.ts';
 import type { Protocol, RouteSpec, ServiceRoute, VersionSpec } from '../model/service-route.ts';
 import type { EndpointSlice, Service, ServicePort } from '../model/snapshot.ts';
@@ -8,10 +9,6 @@ import { buildChoice } from './build-choice.ts';
 import type { EndpointGuard } from './endpoint-guard.ts';
 import { looksLikeTls, portProtocol, resolvePort } from './resolve-port.ts';
 import { listEndpoints, selectServers, type NodeView } from './select-endpoints.ts';
-
-/** Ports of the node's own daemons; a route on them would hide those on its VIP, or be hidden. */
-const RESERVED_PORTS: ReadonlySet<number> = new Set([53, 9810, 9053, 10250]);
-const NODE_PORTS = { first: 30000, last: 32767 };
 
 /** Everything that resolving one route needs, indexed once per build. */
 export interface ResolveContext {
@@ -118,7 +115,7 @@ function chooseListen(spec: RouteSpec, protocol: Protocol, ports: readonly (Serv
     report('listen-unknown', 'spec.port.listen', 'a tcp route listens on the port of its Services, and none of them was found', 'create the Service, or set spec.port.listen');
     return undefined;
   }
-  if (RESERVED_PORTS.has(listen) || (listen >= NODE_PORTS.first && listen <= NODE_PORTS.last)) {
+  if (isReservedPort(listen)) {
     report('port-reserved', 'spec.port.listen', `port ${listen} belongs to the node (DNS, Onehop, kubelet or node ports)`, 'set spec.port.listen to another port');
     return undefined;
   }
