@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { messageOf } from '../model/coded-error.ts';
 import { printable } from '../model/problem.ts';
+import { isReservedPort } from '../model/reserved-ports.ts';
 import { FLAGS, variableOf } from './flags.ts';
 import type { DefaultsFrom, Flag } from './flags.ts';
 import { refusedForNow } from './later.ts';
@@ -94,6 +95,9 @@ function findContradictions(settings: Settings): string[] {
   const errors: string[] = [];
   if (settings.haproxyAttach && settings.proxy === 'embedded') {
     errors.push('--haproxy-attach and --proxy embedded exclude each other; leave one out');
+  }
+  if (isReservedPort(settings.httpPort)) {
+    errors.push(`--http-port ${settings.httpPort} is reserved (DNS, admin, kubelet or node ports): every route without spec.port.listen would be invalid`);
   }
   const { adminListen, dnsListen } = settings;
   const everywhere = ['0.0.0.0', '::'].includes(adminListen.address);

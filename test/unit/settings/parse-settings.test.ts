@@ -144,6 +144,7 @@ describe('errors', () => {
     [[...SOURCE, '--dns-listen', '127.0.0.1:53,127.0.0.1:53'], '127.0.0.1 port 53 is given twice'],
     [[...SOURCE, '--dns-listen', '[fe80::1%eth0]:53'], 'is not ADDRESS:PORT'],
     [[...SOURCE, '--dns-listen', '127.0.0.1:9810'], '--dns-listen and --admin-listen share port 9810'],
+    [[...SOURCE, '--http-port', '9053'], '--http-port 9053 is reserved (DNS, admin, kubelet or node ports)'],
     [[...SOURCE, '--trusted-callers', 'a/b/c'], "'a/b/c' is not NAMESPACE or NAMESPACE/SERVICEACCOUNT"],
     [[...SOURCE, '--trusted-callers', 'a,,b'], "'' is not NAMESPACE"],
     [[...SOURCE, '--node-name', 'Node_1'], "'Node_1' is not a node's name"],
