@@ -4,12 +4,12 @@ const PLAIN = /^[A-Za-z0-9_./:@[\]-]+$/;
 /**
  * One word of a configuration line, in strong quotes where it needs any (HAProxy manual 2.2, quoting and escaping):
  * inside them nothing is special, so a `'` closes them, stands escaped, and opens them again.
- * @throws RangeError for a control character: a line break would begin another line.
+ * A control character becomes `?`: a line break would begin another line, and no name that HAProxy compares holds one.
  */
 export function quote(word: string): string {
   // oxlint-disable-next-line no-control-regex -- the ban on control characters is the point
-  if (/[\u0000-\u001f\u007f]/.test(word)) throw new RangeError('a configuration word holds a control character');
-  return PLAIN.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+  const safe = word.replaceAll(/[\u0000-\u001f\u007f]/g, '?');
+  return PLAIN.test(safe) ? safe : `'${safe.replaceAll("'", `'\\''`)}'`;
 }
 
 /**

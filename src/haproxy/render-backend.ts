@@ -80,13 +80,17 @@ interface Server {
 /** Active servers, then backups; an address and port once, as active if it is both. */
 function uniqueServers(version: Version): readonly Server[] {
   const servers = new Map<string, Server>();
-  for (const endpoint of version.active) servers.set(listenerKey(endpoint.address, endpoint.port), { endpoint, backup: false });
-  for (const endpoint of version.backup) {
+  const add = (endpoint: Endpoint, backup: boolean): void => {
     const key = listenerKey(endpoint.address, endpoint.port);
-    if (!servers.has(key)) servers.set(key, { endpoint, backup: true });
-  }
+    if (ADDRESS.test(endpoint.address) && !servers.has(key)) servers.set(key, { endpoint, backup });
+  };
+  for (const endpoint of version.active) add(endpoint, false);
+  for (const endpoint of version.backup) add(endpoint, true);
   return [...servers.values()];
 }
+
+/** Never a host name: HAProxy would resolve it while it starts, and hang on that. */
+const ADDRESS = /^(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)$/;
 
 function renderServer({ address, port, pod, tier }: Endpoint, backup: boolean): string {
   const comment = `  # ${tier}${pod === undefined ? '' : ` ${printable(pod, 130)}`}`;

@@ -1,7 +1,7 @@
 import { listenerKey } from '../model/proxy.ts';
 import type { RefusalCode } from '../model/refusal.ts';
 import type { Route } from '../model/route-table.ts';
-import { quote, quoteArgument } from './quote.ts';
+import { label, quote, quoteArgument } from './quote.ts';
 import type { RenderOptions } from './render-options.ts';
 import { DEFAULT_REQUEST_MS } from './render-global.ts';
 import { exceptionsMap, headerMap, HOST, IDENTITY_MAP, sharesMap, TRUSTED, UNKNOWN } from './render-maps.ts';
@@ -40,7 +40,7 @@ function renderAccess(route: Route, options: RenderOptions): readonly string[] {
   const refuse = (code: RefusalCode, condition: string): string =>
     route.protocol === 'http' ? `  use_backend ${code} if ${condition}` : `  tcp-request content reject if ${condition}`;
   const unknown = `{ var(sess.caller) -m str ${UNKNOWN} }`;
-  const own = `{ var(sess.caller) -m str ${quote(access.namespace)} ${HOST} ${TRUSTED} }`;
+  const own = `{ var(sess.caller) -m str ${label(access.namespace)} ${HOST} ${TRUSTED} }`;
   const global = bindsOf(route).some((bind) => bind.global) ? ' !{ so_name global }' : '';
   const exception = `{ src,map_ip(${exceptionsMap(route)}) -m found }`;
   const hold = route.protocol === 'http' ? ['  http-request lua.hold_unknown if'] : ['  tcp-request inspect-delay 3s', '  tcp-request content lua.hold_unknown if'];

@@ -1,5 +1,6 @@
 import ipaddr from 'ipaddr.js';
 import type { CallerTable, Route } from '../model/route-table.ts';
+import { label } from './quote.ts';
 import { backendNames, frontendName } from './section-names.ts';
 
 /** Who calls, by source address; changed at run time. */
@@ -43,7 +44,7 @@ const lines = (entries: readonly (readonly [key: string, value: string])[]): str
  * An address that is none is left out: one bad line would refuse the whole file.
  */
 export function renderIdentities(callers: CallerTable): string {
-  const pods = callers.pods.map((pod) => [pod.address, pod.trusted ? TRUSTED : pod.namespace] as const);
+  const pods = callers.pods.map((pod) => [pod.address, pod.trusted ? TRUSTED : label(pod.namespace)] as const);
   const unknown = callers.unknownPrefixes.map((prefix) => [prefix, UNKNOWN] as const);
   const host = callers.hostPrefixes.map((prefix) => [prefix, HOST] as const);
   return lines([...pods, ...unknown, ...host].filter(([key]) => ipaddr.isValid(key) || ipaddr.isValidCIDR(key)));

@@ -1,3 +1,4 @@
+import { printable } from '../model/problem.ts';
 import type { Route } from '../model/route-table.ts';
 import { label } from './quote.ts';
 
@@ -21,7 +22,7 @@ export function backendNames(route: Route): readonly string[] {
 const ROUTE_COMMENT = '# ServiceRoute ';
 
 /** The comment line that opens a route's part of the file; everything up to the next one belongs to the route. */
-export const routeComment = (route: Pick<Route, 'namespace' | 'name'>): string => `${ROUTE_COMMENT}${route.namespace}/${route.name}`;
+export const routeComment = (route: Pick<Route, 'namespace' | 'name'>): string => `${ROUTE_COMMENT}${printable(`${route.namespace}/${route.name}`, 130)}`;
 
 /** `namespace/name` when the line is a {@link routeComment}. */
 export function parseRouteComment(line: string): string | undefined {
