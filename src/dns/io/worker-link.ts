@@ -5,6 +5,8 @@ import type { WorkerReplies, WorkerReply, WorkerRequest } from './worker-protoco
 
 /** Heap of the thread in MB: several times what the largest pool needs; beyond it the thread is restarted. */
 const MAX_HEAP_MB = 256;
+/** Answering leaves little garbage: more than this only costs memory (7 MB less than the default, no fewer queries per CPU second). */
+const MAX_YOUNG_HEAP_MB = 8;
 
 /** The worker thread ended while something was asked of it, or before. */
 export class WorkerGoneError extends Error {}
@@ -20,7 +22,7 @@ export class WorkerLink {
   constructor() {
     // The same file name in a checkout (.ts) and compiled (.js).
     const file = new URL(`./dns-worker${extname(import.meta.url)}`, import.meta.url);
-    this.#worker = new Worker(file, { name: 'onehop-dns', resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB } });
+    this.#worker = new Worker(file, { name: 'onehop-dns', resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB, maxYoungGenerationSizeMb: MAX_YOUNG_HEAP_MB } });
     this.#worker.on('message', (reply: WorkerReply) => this.#settle(reply));
     this.#worker.on('error', (error) => this.#end(error));
     this.#worker.on('exit', (code) => this.#end(new Error(`the thread exited with code ${code}`)));
