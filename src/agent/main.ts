@@ -7,7 +7,7 @@ import { closeInOrder, type CloseStep } from '../daemon/close-in-order.ts';
 import { openAdminServer } from '../daemon/io/admin-server.ts';
 import { openLogger, type Logger } from '../daemon/io/logger.ts';
 import { addProcessMetrics } from '../daemon/io/process-metrics.ts';
-import { runUntilSignal } from '../daemon/io/run-until-signal.ts';
+import { catchStopSignals, runUntilSignal } from '../daemon/io/run-until-signal.ts';
 import { sleep } from '../daemon/io/timers.ts';
 import { Metrics } from '../daemon/metrics.ts';
 import { Readiness } from '../daemon/readiness.ts';
@@ -45,9 +45,12 @@ export async function runAgent(argv: readonly string[], version: string): Promis
   const { settings } = parsed;
   const log = openLogger({ level: settings.logLevel, format: settings.logFormat, colorize: settings.logFormat === 'pretty' && process.stderr.isTTY });
   const opened: CloseStep[] = [];
+  const signals = catchStopSignals();
   try {
     const { failed } = await start(settings, version, log, opened);
+    failed.catch(tell);
     return await runUntilSignal({
+      signals,
       steps: () => opened.toReversed(),
       deadlineMs: DRAIN_MS,
       failed,
@@ -60,9 +63,14 @@ export async function runAgent(argv: readonly string[], version: string): Promis
   } catch (error) {
     await closeInOrder(opened.toReversed(), { deadlineMs: 0, graceMs: 2_000, now: () => performance.now(), sleep });
     if (!(error instanceof CodedError)) throw error;
-    process.stderr.write(`onehop agent: ${error.line}\n`);
+    tell(error);
     return error.exitCode;
   }
+}
+
+/** The one line of an agent that cannot run. */
+function tell(error: unknown): void {
+  process.stderr.write(`onehop agent: ${error instanceof CodedError ? error.line : messageOf(error)}\n`);
 }
 
 /** Opens everything in order; each part is noted in `opened`, to be closed in reverse. `failed` rejects when the process cannot go on. */
@@ -77,7 +85,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   const ledgerFile = await openLedgerFile(settings.stateDir);
   if (ledgerFile.warning !== undefined) log.warn(ledgerFile.warning);
 
-  const network = await openNodeNetwork(settings, log.child({ room: 'node' }));
+  const network = await openNodeNetwork(settings, Date.now, log.child({ room: 'node' }));
   opened.push({ name: 'node network', close: () => network.close() });
 
   const state = new AgentState(settings, log);
@@ -131,9 +139,9 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
       readiness.done('dns');
     },
     onError: (error, retryInMs) => {
-      // What cannot come right by itself at the start ends the process with its remedy; later, what is in effect stays.
+      // What a person has to mend at the start ends the process with its remedy; later, what is in effect stays.
       if (state.effect === undefined && error instanceof CodedError) fatal.reject(error);
-      log.error({ error: messageOf(error), retryInMs }, 'the change could not be applied and is tried again');
+      else log.error({ error: messageOf(error), retryInMs }, 'the change could not be applied and is tried again');
     },
     backoff: new Backoff({ baseMs: 100, maxMs: 10_000 }, Math.random),
     sleep,

@@ -4,6 +4,9 @@ import { ensureNode, removeNode } from '../node/io/ensure-node.ts';
 import type { NodeStep } from '../node/plan-node.ts';
 import type { Settings } from '../settings/settings.ts';
 
+/** Without a change of addresses the node is looked at again this often: others may have changed it. */
+const RECHECK_MS = 5_000;
+
 /** The pool route, the claim table and IPv6 addresses of this node, kept while the agent runs. */
 export interface NodeNetwork {
   /** Brings the node in step with a table's addresses; also repairs what others changed. */
@@ -16,21 +19,26 @@ export interface NodeNetwork {
  * Makes the pool local before anything is bound to it. Does nothing with `--no-pool-route` or on a 127/8 pool.
  * @throws CodedError with the remedy
  */
-export async function openNodeNetwork(settings: Settings, log: Logger): Promise<NodeNetwork> {
+export async function openNodeNetwork(settings: Settings, now: () => number, log: Logger): Promise<NodeNetwork> {
   const { vipPool: pool, poolRoute, haproxyAttach } = settings;
   const applied: NodeStep[] = [];
   let vips6: readonly string[] = [];
+  let checkedAtMs = 0;
   const bring = async (): Promise<void> => {
     if (!poolRoute) return;
     const steps = await ensureNode({ pool, vips6 });
+    checkedAtMs = now();
     applied.push(...steps);
     for (const step of steps) log.info(step, 'node network');
   };
   await bring();
   return {
     ensure: async ({ routes }) => {
-      vips6 = routes.flatMap((route) => [route.vip6, route.globalVip6].filter((address) => address !== undefined));
-      await bring();
+      const wanted = routes.flatMap((route) => [route.vip6, route.globalVip6].filter((address) => address !== undefined));
+      const same = wanted.length === vips6.length && wanted.every((address, i) => address === vips6[i]);
+      vips6 = wanted;
+      // Reading the node back starts three programs: not for every endpoint that comes or goes.
+      if (!same || now() - checkedAtMs >= RECHECK_MS) await bring();
     },
     close: async () => {
       if (!poolRoute || haproxyAttach) return;
