@@ -126,10 +126,15 @@ export class AgentProcess {
     await rm(join(this.folder, 'objects', name), { force: true });
   }
 
-  /** Writes the objects with a marker and waits until the marker, and so all of them, is in effect. */
-  async bring(objects: readonly unknown[], markerAddress: string, marker: string): Promise<RoutesView> {
+  /** Writes the objects and a marker that `/routes` shows once all of them are in effect. */
+  async write(objects: readonly unknown[], markerAddress: string, marker: string): Promise<void> {
     const documents = [...objects, ...markerObjects(markerAddress, marker)];
     await this.writeFile('scene.yaml', documents.map((document) => stringify(document, YAML_FOR_KUBECTL)).join('---\n'));
+  }
+
+  /** Writes the objects and waits until they are in effect. */
+  async bring(objects: readonly unknown[], markerAddress: string, marker: string): Promise<RoutesView> {
+    await this.write(objects, markerAddress, marker);
     return this.eventually(`${marker} is in effect`, async () => {
       const view = await this.routes().catch(() => undefined);
       return view?.routes.some(({ versions }) => versions.some(({ endpoints }) => endpoints.some(({ pod }) => pod === `scene/${marker}`))) === true ? view : undefined;

@@ -6,8 +6,12 @@ import type { ProxyKind } from './agent-process.ts';
 import { playScene, Stage } from './run-scene.ts';
 import { parseScenes } from './scene.ts';
 import type { Scene } from './scene.ts';
+import { takeTurn } from './take-turns.ts';
 
 const FOLDER = new URL('../../integration/scenes/', import.meta.url).pathname;
+
+/** Another run on this machine may have to end first. */
+export const TURN_MS = 620_000;
 
 /** Where the suite of one proxy runs: two suites at the same time never meet. */
 export interface Place {
@@ -34,14 +38,17 @@ function readScenes(place: Place): ReadonlyMap<string, readonly Scene[]> {
 export function describeScenes(place: Place): void {
   describe(`scenes on ${place.proxy}`, () => {
     let stage: Stage | undefined;
+    let giveBack = async (): Promise<void> => {};
     beforeAll(async () => {
+      giveBack = await takeTurn(`${place.pods}.255`);
       const agent = await AgentProcess.prepare(place.proxy, place.pool);
       stage = new Stage(agent, place.pods);
       await agent.start('--trusted-callers=ops,mon/prometheus');
-    });
+    }, TURN_MS);
     afterAll(async () => {
       await stage?.agent.end();
       await stage?.agent.remove();
+      await giveBack();
     });
     for (const [topic, scenes] of readScenes(place)) {
       describe(`scenes of ${topic}`, () => {

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import http from 'node:http';
 import { createServer } from 'node:net';
 import type { Server } from 'node:net';
+import { basename } from 'node:path';
 import type { AgentProcess, RoutesView, ShownProblem } from './agent-process.ts';
 import { checkOutcome, sharesOutside } from './check-results.ts';
 import { changeWorld, EMPTY_WORLD, expandWorld, listPods } from './expand-world.ts';
@@ -59,14 +60,21 @@ export async function playScene(scene: Scene, stage: Stage): Promise<readonly st
   const play = new Play(stage);
   try {
     for (const [index, step] of scene.steps.entries()) {
+      if (step.foreignEnds) await Promise.all(foreign.map(end));
       const faults = await play.step(step);
       if (faults.length > 0) return [...faults.map((fault) => `step ${index + 1}: ${fault}`), `the agent's log ends with\n${stage.agent.log.slice(-1_500)}`];
     }
     return [];
   } finally {
     await play.close();
-    for (const server of foreign) server.close();
+    await Promise.all(foreign.map(end));
   }
+}
+
+async function end(server: Server): Promise<void> {
+  if (!server.listening) return;
+  server.close();
+  await once(server, 'close');
 }
 
 async function listen(at: string): Promise<Server> {
@@ -245,7 +253,11 @@ class Play {
   }
 }
 
-const objectText = ({ object }: ShownProblem): string => `${object.kind} ${object.namespace === undefined ? '' : `${object.namespace}/`}${object.name}`;
+/** `ServiceRoute b/web`; a file without its folder. */
+function objectText({ object: { kind, namespace, name } }: ShownProblem): string {
+  if (kind === 'File') return `File ${basename(name)}`;
+  return `${kind} ${namespace === undefined ? '' : `${namespace}/`}${name}`;
+}
 const line = (one: ShownProblem): string => `${one.code} ${one.severity} ${objectText(one)}`;
 
 /** Calls one after another in a few lines of work, until it is told to end. */

@@ -94,6 +94,8 @@ export interface ProblemPlan {
 /** One state of the world and the calls that are made in it. */
 export interface Step {
   readonly change: WorldPlan;
+  /** The foreign programs end before the change. */
+  readonly foreignEnds: boolean;
   /** Pods whose server ends before the calls. */
   readonly stop: readonly string[];
   /** Calls that go on while the change takes effect; every one of them must meet its expectation. */
@@ -119,7 +121,7 @@ export interface Scene {
 type Fields = Readonly<Record<string, unknown>>;
 
 const WORLD_KEYS = ['pods', 'services', 'routes', 'withoutRoutes', 'objects', 'files'];
-const STEP_KEYS = ['stop', 'during', 'held', 'calls', 'together', 'problems', 'dns'];
+const STEP_KEYS = ['foreignEnds', 'stop', 'during', 'held', 'calls', 'together', 'problems', 'dns'];
 const CALL_KEYS = ['from', 'to', 'via', 'method', 'headers', 'body', 'times', 'expect'];
 const EXPECT_KEYS = ['status', 'reason', 'by', 'port', 'seen', 'headers', 'trailers', 'body', 'reached', 'closed', 'atLeastMs', 'atMostMs'];
 
@@ -159,6 +161,7 @@ function parseStep(raw: unknown, scene: string): Step {
   const calls = (key: string): readonly CallPlan[] => ((fields[key] ?? []) as unknown[]).map((call) => parseCall(call, scene));
   return {
     change: Object.fromEntries(WORLD_KEYS.flatMap((key) => (fields[key] === undefined ? [] : [[key, fields[key]]]))),
+    foreignEnds: fields['foreignEnds'] === true,
     stop: (fields['stop'] ?? []) as string[],
     during: calls('during'),
     held: calls('held'),
