@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto';
+import { setPriority } from 'node:os';
 import { parentPort } from 'node:worker_threads';
 import { isTrustedListener } from '../access.ts';
 import { NameTable } from '../name-table.ts';
@@ -14,6 +15,9 @@ import type { ListenAddress, Numbered, WorkerCounters, WorkerReply, WorkerReques
 const port = parentPort;
 if (port === null) throw new Error('dns-worker runs as a worker thread of the agent only');
 
+const PRIORITY = -5;
+raisePriority();
+
 const table = new NameTable(randomInt(2 ** 32));
 const responder = new Responder(table, { nodeName: '', version: '' });
 const udp: UdpListener[] = [];
@@ -26,6 +30,18 @@ port.on('message', (request: Numbered<WorkerRequest>) => {
     (error: NodeJS.ErrnoException) => reply({ id: request.id, failure: { code: error.code ?? 'EUNKNOWN', message: error.message } }),
   );
 });
+
+/**
+ * On Linux this concerns the calling thread alone. Beside a busy main thread on a full machine (2 cores, load 4 to 7) p99 at
+ * 5,000 queries a second fell, mostly to a half. It needs CAP_SYS_NICE; without it the thread competes like any other.
+ */
+function raisePriority(): void {
+  try {
+    setPriority(0, PRIORITY);
+  } catch {
+    // No privilege: see above.
+  }
+}
 
 function reply(message: WorkerReply): void {
   port?.postMessage(message);
