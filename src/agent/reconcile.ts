@@ -1,4 +1,4 @@
-import { buildDesired, type DesiredOptions } from '../desired/build-desired.ts';
+import { buildDesired, type DesiredMemory, type DesiredOptions } from '../desired/build-desired.ts';
 import type { Zone } from '../dns/zone.ts';
 import type { Problem } from '../model/problem.ts';
 import { listenerKey, type Proxy } from '../model/proxy.ts';
@@ -29,14 +29,15 @@ export interface InEffect {
   /** Found while applying: taken ports, routes the proxy refused. */
   readonly problems: readonly Problem[];
   readonly ledger: VipLedger;
+  readonly memory?: DesiredMemory;
 }
 
 /**
  * Brings the world to a snapshot. The proxy comes before DNS: a name is only answered once its address is served.
  * Rejects when something else than an object is at fault; what is in effect stays, and the caller tries again.
  */
-export async function reconcile(world: World, snapshot: Snapshot, before: Pick<InEffect, 'generation' | 'ledger'>): Promise<InEffect> {
-  const { table, zone, ledger } = buildDesired(snapshot, world.options(), before.ledger, world.now());
+export async function reconcile(world: World, snapshot: Snapshot, before: Pick<InEffect, 'generation' | 'ledger' | 'memory'>): Promise<InEffect> {
+  const { table, zone, ledger, memory } = buildDesired(snapshot, world.options(), before.ledger, world.now(), before.memory);
   await world.saveLedger(ledger);
   await world.prepareNode(table);
 
@@ -47,5 +48,5 @@ export async function reconcile(world: World, snapshot: Snapshot, before: Pick<I
   const applied = await world.proxy.apply(served.table);
 
   await world.serveZone(zone);
-  return { generation: before.generation + 1, table, problems: [...served.problems, ...applied], ledger };
+  return { generation: before.generation + 1, table, problems: [...served.problems, ...applied], ledger, memory };
 }

@@ -1,9 +1,10 @@
 import { buildZone } from '../dns/build-zone.ts';
 import type { Zone } from '../dns/zone.ts';
-import type { RouteTable } from '../model/route-table.ts';
+import type { Route, RouteTable } from '../model/route-table.ts';
 import type { Snapshot } from '../model/snapshot.ts';
 import type { VipLedger } from '../routing/allocate-vips.ts';
 import { buildTable, type RoutingOptions } from '../routing/build-table.ts';
+import type { TableMemory } from '../routing/table-memory.ts';
 
 export interface DesiredOptions extends RoutingOptions {
   /** Name of the route zone, without the final dot. */
@@ -17,18 +18,26 @@ export interface Desired {
   readonly table: RouteTable;
   readonly zone: Zone;
   readonly ledger: VipLedger;
+  /** For the next call: what did not change is not built again. */
+  readonly memory: DesiredMemory;
 }
 
-/** Snapshot -> Desired. Pure: the same input gives the same output, on every node and in every tool. */
-export function buildDesired(snapshot: Snapshot, options: DesiredOptions, ledger: VipLedger, nowMs: number): Desired {
-  const { table, ledger: next } = buildTable(snapshot, options, ledger, nowMs);
-  const zone = buildZone({
-    zoneName: options.zoneName,
-    globalNamespace: options.globalNamespace,
-    pool: options.pool,
-    routes: table.routes,
-    nodeName: options.nodeName,
-    version: options.version,
-  });
-  return { table, zone, ledger: next };
+export interface DesiredMemory {
+  readonly table: TableMemory;
+  readonly zone: Zone;
+  /** What the zone was built from. */
+  readonly zoneKey: string;
 }
+
+/** Snapshot -> Desired. Pure: the same input gives the same output, on every node and in every tool, with or without `before`. */
+export function buildDesired(snapshot: Snapshot, options: DesiredOptions, ledger: VipLedger, nowMs: number, before?: DesiredMemory): Desired {
+  const { table, ledger: next, memory } = buildTable(snapshot, options, ledger, nowMs, before?.table);
+  const { zoneName, globalNamespace, pool, nodeName, version } = options;
+  const zoneKey = `${zoneName} ${globalNamespace} ${nodeName} ${version} ${pool.cidr} ${pool.cidr6 ?? ''}\n${table.routes.map(namesOf).join('\n')}`;
+  const zone = before?.zoneKey === zoneKey ? before.zone : buildZone({ zoneName, globalNamespace, pool, routes: table.routes, nodeName, version });
+  return { table, zone, ledger: next, memory: { table: memory, zone, zoneKey } };
+}
+
+/** What DNS says of a route; endpoints are not in it, so their churn leaves the zone as it is. */
+const namesOf = (route: Route): string =>
+  JSON.stringify([route.namespace, route.name, route.vip, route.globalVip, route.listen, route.protocol, route.invalid, route.targetPort, route.rule, route.versions.map((version) => version.name)]);
