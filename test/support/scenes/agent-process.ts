@@ -85,7 +85,7 @@ export class AgentProcess {
       'run-dir': join(this.folder, 'run'),
       'state-dir': join(this.folder, 'state'),
       proxy: this.proxy,
-      'log-level': 'warn',
+      'log-level': process.env['SCENES_LOG_LEVEL'] ?? 'warn',
     };
     const argv = Object.entries(own).map(([flag, value]) => `--${flag}=${value}`);
     const started = spawn(process.execPath, [MAIN, 'agent', ...argv, ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
