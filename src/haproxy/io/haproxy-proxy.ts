@@ -63,6 +63,8 @@ const RELOAD_TIMEOUT_MS = 30_000;
 /** The files wait on disk for an attached HAProxy that is not there yet; the next apply looks again. */
 const ATTACH_TIMEOUT_MS = 5000;
 const WATCH_MS = 150;
+/** A master that is not seen so often in a row (50 ms apart) has ended. */
+const MISSED_IS_GONE = 4;
 const MAX_BACKOFF_MS = 10_000;
 /** A run this long proves the configuration good: the next restart is immediate again. */
 const STEADY_MS = 10_000;
@@ -281,8 +283,9 @@ export class HaproxyProxy implements Proxy {
   async #refresh(): Promise<boolean> {
     const { master } = this.#parts;
     let now = await master.processes();
-    // The master's socket is closed for a moment while it re-executes itself.
-    for (let tries = 0; now?.worker === undefined && tries < 40 && this.#processes !== undefined && this.#masterLives(); tries++) {
+    // While the master re-executes itself its socket is closed, and for a moment its command line cannot be read: one look proves nothing.
+    for (let tries = 0, missed = 0; now?.worker === undefined && tries < 40 && this.#processes !== undefined && missed < MISSED_IS_GONE; tries++) {
+      missed = this.#masterLives() ? 0 : missed + 1;
       await sleep(50);
       now = await master.processes();
     }
