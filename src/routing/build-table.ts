@@ -5,21 +5,11 @@ import type { ServiceRoute } from '../model/service-route.ts';
 import type { Pod, Snapshot } from '../model/snapshot.ts';
 import { pairedVip6, type VipPool } from '../model/vip-pool.ts';
 import { allocateVips, type VipLedger } from './allocate-vips.ts';
-import { buildCallers, indexCallers, type TrustedCaller } from './build-callers.ts';
+import { buildCallers, indexCallers } from './build-callers.ts';
 import { buildEndpointGuard } from './endpoint-guard.ts';
 import { resolveRoute, type ResolveContext } from './resolve-route.ts';
+import type { RoutingOptions } from './routing-options.ts';
 import { sameElements, sameInputs, sharedInputs, type ResolvedEntry, type SharedPart, type TableMemory } from './table-memory.ts';
-
-export interface RoutingOptions {
-  readonly nodeName: string;
-  /** Addresses of this node's interfaces, without loopback ones. */
-  readonly ownAddresses: readonly string[];
-  readonly pool: VipPool;
-  readonly globalNamespace: string;
-  readonly trustedCallers: readonly TrustedCaller[];
-  /** Default port of http routes on their VIP. */
-  readonly httpPort: number;
-}
 
 export interface BuiltTable {
   readonly table: RouteTable;

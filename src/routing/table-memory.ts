@@ -2,8 +2,8 @@ import type { Problem } from '../model/problem.ts';
 import type { CallerTable, Route } from '../model/route-table.ts';
 import type { ServiceRoute } from '../model/service-route.ts';
 import type { EndpointSlice, Snapshot } from '../model/snapshot.ts';
-import type { RoutingOptions } from './build-table.ts';
 import type { ResolveContext, ResolvedRoute } from './resolve-route.ts';
+import type { RoutingOptions } from './routing-options.ts';
 
 /*
  * A build remembers what it resolved, so that the next one only does what changed. A source keeps the identity of objects that did not

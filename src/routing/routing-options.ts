@@ -1,0 +1,14 @@
+import type { VipPool } from '../model/vip-pool.ts';
+import type { TrustedCaller } from './build-callers.ts';
+
+/** What the node's administrator decides. */
+export interface RoutingOptions {
+  readonly nodeName: string;
+  /** Addresses of this node's interfaces, without loopback ones. */
+  readonly ownAddresses: readonly string[];
+  readonly pool: VipPool;
+  readonly globalNamespace: string;
+  readonly trustedCallers: readonly TrustedCaller[];
+  /** Default port of http routes on their VIP. */
+  readonly httpPort: number;
+}
