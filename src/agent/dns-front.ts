@@ -5,6 +5,7 @@ import { ListenError } from '../dns/io/listen-error.ts';
 import { openDnsServer, type DnsServer } from '../dns/io/open-dns-server.ts';
 import type { Zone } from '../dns/zone.ts';
 import { CodedError } from '../model/coded-error.ts';
+import { ownAddresses } from '../node/io/read-node.ts';
 import { listenerKey } from '../model/proxy.ts';
 import type { Settings } from '../settings/settings.ts';
 
@@ -25,7 +26,7 @@ export function openDnsFront(settings: Settings, log: Logger): DnsFront {
       server = await openDnsServer({
         listen: settings.dnsListen,
         zone,
-        access: buildDnsAccess(settings.vipPool),
+        access: buildDnsAccess(settings.vipPool, ownAddresses()),
         onFault: (cause) => log.error({ error: cause.message }, 'the DNS thread was lost'),
       }).catch((error: unknown) => {
         if (error instanceof ListenError) throw new CodedError({ code: 'dns-listen', message: error.message, remedy: 'then start again' }, error);

@@ -12,7 +12,7 @@ const NET = '127.70';
 const SERVER = '127.88.70.2';
 const CALLER = '127.88.70.1';
 
-const cleanups: (() => Promise<unknown> | unknown)[] = [];
+const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
 });
