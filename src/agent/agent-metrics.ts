@@ -17,7 +17,7 @@ export interface Observed {
 export function addAgentMetrics(metrics: Metrics, observed: Observed): void {
   metrics.gauge({ name: 'onehop_routes', help: 'Routes in the table of this node' }, () => [{ value: observed.table()?.routes.length ?? 0 }]);
   metrics.gauge({ name: 'onehop_local_pods', help: 'Live pods of this node known by their address' }, () => [{ value: observed.table()?.callers.pods.length ?? 0 }]);
-  metrics.gauge({ name: 'onehop_generation', help: 'Tables applied since the start' }, () => [{ value: observed.generation() }]);
+  metrics.gauge({ name: 'onehop_generation', help: 'Changes in effect since the start' }, () => [{ value: observed.generation() }]);
   metrics.gauge({ name: 'onehop_problems', help: 'Problems by code', labels: ['code', 'severity'] }, function* () {
     const counts = Map.groupBy(observed.problems(), (one) => `${one.code} ${one.severity}`);
     for (const [key, { length }] of counts) {

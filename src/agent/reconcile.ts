@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { buildDesired, type DesiredMemory, type DesiredOptions } from '../desired/build-desired.ts';
 import type { Zone } from '../dns/zone.ts';
 import type { Problem } from '../model/problem.ts';
@@ -24,6 +25,7 @@ export interface World {
 
 /** What is in effect after a pass. */
 export interface InEffect {
+  /** Counts the passes that changed what is in effect: a pass that finds all as it was leaves it. */
   readonly generation: number;
   readonly table: RouteTable;
   /** Found while applying: taken ports, routes the proxy refused. */
@@ -36,7 +38,7 @@ export interface InEffect {
  * Brings the world to a snapshot. The proxy comes before DNS: a name is only answered once its address is served.
  * Rejects when something else than an object is at fault; what is in effect stays, and the caller tries again.
  */
-export async function reconcile(world: World, snapshot: Snapshot, before: Pick<InEffect, 'generation' | 'ledger' | 'memory'>): Promise<InEffect> {
+export async function reconcile(world: World, snapshot: Snapshot, before: Pick<InEffect, 'generation' | 'ledger'> & Partial<InEffect>): Promise<InEffect> {
   const { table, zone, ledger, memory } = buildDesired(snapshot, world.options(), before.ledger, world.now(), before.memory);
   await world.saveLedger(ledger);
   await world.prepareNode(table);
@@ -48,5 +50,13 @@ export async function reconcile(world: World, snapshot: Snapshot, before: Pick<I
   const applied = await world.proxy.apply(served.table);
 
   await world.serveZone(zone);
-  return { generation: before.generation + 1, table, problems: [...served.problems, ...applied], ledger, memory };
+  const problems = [...served.problems, ...applied];
+  return { generation: before.generation + (isSame(before, table, problems) ? 0 : 1), table, problems, ledger, memory };
 }
+
+/** Whether a pass left everything as it was: unchanged routes and callers keep their identity. */
+const isSame = (before: Partial<InEffect>, { routes, callers, problems }: RouteTable, applied: readonly Problem[]): boolean =>
+  before.table?.callers === callers &&
+  before.table.routes.length === routes.length &&
+  before.table.routes.every((route, i) => route === routes[i]) &&
+  isDeepStrictEqual([before.table.problems, before.problems], [problems, applied]);

@@ -4,7 +4,7 @@ import type { Endpoint, Route, RouteTable, Version } from '../model/route-table.
 
 /** What is in effect on this node, besides the table. */
 export interface InEffect {
-  /** Counts the tables applied since the start. */
+  /** Counts the changes in effect since the start. */
   readonly generation: number;
   /** `dir:PATH` or `kubernetes`. */
   readonly source: string;
