@@ -157,6 +157,10 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
       latest = snapshot;
       runner.want(snapshot);
     },
+    onWaiting: (why) => {
+      if (readiness.why('source') !== why) log.warn(`waiting for the source: ${why}`);
+      readiness.pending('source', why);
+    },
     onError: (error) => log.error({ error: messageOf(error) }, 'the source failed and is tried again'),
   });
   opened.push({ name: 'source', close: () => source.close() });

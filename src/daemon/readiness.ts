@@ -23,6 +23,11 @@ export class Readiness {
     this.#pending.delete(task);
   }
 
+  /** What `task` waits for; undefined when it is done. */
+  why(task: string): string | undefined {
+    return this.#pending.get(task);
+  }
+
   get ready(): boolean {
     return this.#pending.size === 0;
   }

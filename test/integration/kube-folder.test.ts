@@ -39,7 +39,7 @@ afterEach(async () => {
 });
 
 /** Opens the source with the periodic scan out of the way: what these tests see was told by the watch. */
-async function watch(more: { readonly checkRegexes?: CheckRegexes; readonly rescanMs?: number; readonly path?: string } = {}): Promise<void> {
+async function watch(more: { readonly checkRegexes?: CheckRegexes; readonly rescanMs?: number; readonly path?: string; readonly onWaiting?: (why: string) => void } = {}): Promise<void> {
   source = await openFolderSource({
     path: folder,
     globalNamespace: 'global',
@@ -235,10 +235,12 @@ describe('a watched folder', () => {
     expect(versionOf(latest())).toBe('a');
   });
 
-  test('a folder that is not there yet is found when it appears', async () => {
+  test('a folder that is not there yet is not taken for empty, and found when it appears', async () => {
     await rm(folder, { recursive: true });
-    await watch();
-    expect(codes(latest())).toEqual(['path-unreadable']);
+    const waiting: string[] = [];
+    await watch({ onWaiting: (why) => waiting.push(why) });
+    expect(snapshots).toEqual([]);
+    expect(waiting).toEqual([expect.stringMatching(/ENOENT \[path-unreadable\]; create it$/)]);
     await mkdir(folder);
     await put('web.yaml', to('a'));
     await until(() => expect(versionOf(latest())).toBe('a'));

@@ -1,4 +1,5 @@
 import { basename, dirname, resolve } from 'node:path';
+import { problemLine } from '../../model/problem.ts';
 import type { CheckRegexes } from '../../model/proxy.ts';
 import type { Snapshot } from '../../model/snapshot.ts';
 import { FolderReader } from './folder-reader.ts';
@@ -6,13 +7,18 @@ import { FolderWatch } from './folder-watch.ts';
 import { openParserThread } from './open-parser-thread.ts';
 
 export interface FolderSourceOptions {
-  /** Folder (or single file) of Kubernetes YAML. It may appear later, vanish and come back. */
+  /** Folder (or single file) of Kubernetes YAML. It may appear later (until then there is no Snapshot), vanish and come back. */
   readonly path: string;
   readonly globalNamespace: string;
   /** Asked for each regular expression once. */
   readonly checkRegexes?: CheckRegexes;
-  /** Called with each Snapshot that differs from the one before, the first time before `openFolderSource` resolves. */
+  /**
+   * Called with each Snapshot that differs from the one before, the first time before `openFolderSource` resolves, unless the path
+   * cannot be read: what nobody has seen yet must not be taken for empty.
+   */
   readonly onSnapshot: (snapshot: Snapshot) => void;
+  /** Called by each scan as long as the path has never been read: one line that says why. */
+  readonly onWaiting?: (why: string) => void;
   /** What hinders watching or checking; reading itself tells its troubles as Problems. */
   readonly onError: (error: Error) => void;
   /** False: YAML is parsed in the caller's thread. Default true. */
@@ -44,6 +50,7 @@ export async function openFolderSource(options: FolderSourceOptions): Promise<Fo
   const reader = new FolderReader(path, parser, options.checkRegexes, onError);
   const absolute = resolve(path);
   let closed = false;
+  let everRead = false;
   let timer: NodeJS.Timeout | undefined;
   let dueMs = Infinity;
   let burstSinceMs: number | undefined;
@@ -74,7 +81,10 @@ export async function openFolderSource(options: FolderSourceOptions): Promise<Fo
     if (closed) return;
     // What happened between listing a folder and watching it was not told: look again.
     const opened = watch.follow(listing.folders);
-    if (changed) onSnapshot(snapshot);
+    const unreadable = everRead ? undefined : listing.unreadable.find((one) => one.path === path);
+    everRead = unreadable === undefined;
+    if (unreadable !== undefined) options.onWaiting?.(problemLine(unreadable.problem));
+    else if (changed) onSnapshot(snapshot);
     scanIn(rescanMs);
     if (againMs !== undefined) scanIn(againMs);
     if (opened) scanIn(QUIET_MS);
