@@ -12,13 +12,19 @@ export function buildChoice(rule: RouteSpec['rule'], versions: readonly Version[
       return { kind: 'weighted', total: 100, shares: buildShares(versions.map((version) => version.weight ?? 0)), ...otherwise };
     case '': {
       if (preferred >= 0 || versions.length === 1) return { kind: 'fixed', version: Math.max(preferred, 0) };
-      const counts = versions.map((version) => version.active.length);
+      const counts = versions.map(countActiveTier);
       const total = counts.reduce((sum, count) => sum + count, 0);
       return total === 0 ? { kind: 'fixed', version: 0 } : { kind: 'weighted', total, shares: buildShares(counts) };
     }
     default:
       return rule.type satisfies never;
   }
+}
+
+/** Endpoints of the tier that is active, those beyond the rendered ones too. */
+function countActiveTier({ active, endpoints }: Version): number {
+  const tiers = new Set(active.map((endpoint) => endpoint.tier));
+  return endpoints.filter((endpoint) => tiers.has(endpoint.tier) && endpoint.state === active[0]?.state).length;
 }
 
 /** Weights -> upper bounds: [50, 0, 20] -> [{below: 50, version: 0}, {below: 70, version: 2}]. */

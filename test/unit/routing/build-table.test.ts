@@ -236,6 +236,16 @@ describe('the choice of a version', () => {
     }).choice;
   const to = [{ name: 'v0' }, { name: 'v1' }];
 
+  it('without policy counts the endpoints of the active tier, also those that are not rendered', () => {
+    const many = Array.from({ length: 40 }, (_, i) => `10.0.1.${i}@n2`);
+    const { choice } = only({
+      serviceRoutes: [serviceRoute('shop/cart', { to: [{ name: 'web' }, { name: 'few' }] })],
+      services: [service('shop/web'), service('shop/few')],
+      endpointSlices: [slice('shop/web', many), slice('shop/few', ['10.0.2.1@n1', { addresses: ['10.0.2.2'], nodeName: 'n1', ready: false }, '10.0.2.3@n2'])],
+    });
+    expect(choice).toEqual({ kind: 'weighted', total: 41, shares: [{ below: 40, version: 0 }, { below: 41, version: 1 }] });
+  });
+
   it('without policy is the only version, the preferred, or drawn by endpoints', () => {
     expect(choice({ to: [{ name: 'v0' }] })).toEqual({ kind: 'fixed', version: 0 });
     expect(choice({ to, rule: { type: '', prefer: 'v1' } })).toEqual({ kind: 'fixed', version: 1 });
