@@ -16,7 +16,7 @@ export interface LedgerFile {
 
 /**
  * Opens the ledger in `stateDir`, which is created when missing.
- * @throws CodedError `state-dir` when the folder cannot be made or written.
+ * @throws CodedError `state-dir` when the folder cannot be made or read; `write` rejects with it when nothing can be written.
  */
 export async function openLedgerFile(stateDir: string): Promise<LedgerFile> {
   const path = join(stateDir, 'vips.json');
@@ -31,7 +31,9 @@ export async function openLedgerFile(stateDir: string): Promise<LedgerFile> {
     write: async (next) => {
       const text = JSON.stringify(next);
       if (text === written) return;
-      await replaceFile(path, JSON.stringify({ format: FORMAT, ledger: next }, null, 1));
+      await replaceFile(path, JSON.stringify({ format: FORMAT, ledger: next }, null, 1)).catch((error: unknown) => {
+        throw new CodedError({ code: 'state-dir', message: `cannot write ${path}: ${messageOf(error)}`, remedy: 'make room, or choose a folder that this user may write with --state-dir' }, error);
+      });
       written = text;
     },
   };
