@@ -1,7 +1,7 @@
 import { messageOf } from '../model/coded-error.ts';
 import type { Command, Terminal } from './command.ts';
 import { DOCTOR_CHECKS, type Finding } from './io/doctor-checks.ts';
-import { readArguments, readSettings } from './read-arguments.ts';
+import { isGiven, readArguments, readSettings } from './read-arguments.ts';
 
 const MARKS: Readonly<Record<Finding['state'], string>> = { ok: 'ok  ', problem: 'FAIL', note: 'note', skipped: '-   ' };
 
@@ -19,8 +19,7 @@ Exit codes: 0 all is well, 1 problems found, 2 wrong usage.
 `,
   run: async (argv, terminal) => {
     const { rest } = readArguments(argv, {});
-    const hasSource = rest.some((flag) => flag.startsWith('--source=')) || (terminal.env['ONEHOP_SOURCE'] ?? '') !== '';
-    const settings = readSettings(rest, hasSource ? undefined : terminal.workingDirectory, terminal);
+    const settings = readSettings(rest, isGiven('source', rest, terminal) ? undefined : terminal.workingDirectory, terminal);
     let problems = 0;
     for (const { name, check } of DOCTOR_CHECKS) {
       const findings = await check(settings).catch((error: unknown): readonly Finding[] => [{ state: 'problem', text: messageOf(error) }]);

@@ -34,7 +34,7 @@ export interface Explanation {
 
 export type ExplainResult = { readonly explanation: Explanation } | { readonly error: string };
 
-/** Whether the PCRE is found in the value; undefined when this machine cannot tell. */
+/** Whether the PCRE is found in the value; throws when this machine cannot tell. */
 export type MatchPattern = (pattern: string, value: string) => boolean;
 
 /** Answers the question with the code that decides calls in the embedded proxy. Pure. */

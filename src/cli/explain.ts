@@ -10,7 +10,7 @@ import { getFromAgent } from './io/admin-client.ts';
 import { askDns } from './io/ask-dns.ts';
 import { lookUpHeaderMap } from './io/look-up-header-map.ts';
 import { readDesired, viewOf } from './io/read-table-view.ts';
-import { readArguments, readRunDir, readSettings, refuseRest } from './read-arguments.ts';
+import { isGiven, readArguments, readShared, readSettings, refuseRest } from './read-arguments.ts';
 import type { Settings } from '../settings/settings.ts';
 
 export const explain: Command = {
@@ -41,8 +41,8 @@ Exit codes: 0 the call is served, 1 it is refused, 2 wrong usage, 3 no agent ans
     const question = parseQuestion(target, own['from']?.at(-1) ?? 'host', own['header'] ?? []);
     const fromFolder = rest.some((flag) => flag.startsWith('--source'));
     if (!fromFolder) refuseRest(rest);
-    const runDir = readRunDir(own, terminal);
-    const view = fromFolder ? await viewFolder(readSettings(rest, undefined, terminal), terminal.version) : ((await getFromAgent(runDir, '/table')) as TableView);
+    const runDir = readShared('runDir', own, terminal);
+    const view = fromFolder ? await viewFolder(readSettings(rest, undefined, terminal), terminal.version, isGiven('state-dir', rest, terminal)) : ((await getFromAgent(runDir, '/table')) as TableView);
 
     const result = explainCall(view, question, matchLocally);
     if ('error' in result) throw new CodedError({ code: 'not-explained', message: result.error, remedy: 'mend the name or the caller', exitCode: 2 });
@@ -56,7 +56,8 @@ Exit codes: 0 the call is served, 1 it is refused, 2 wrong usage, 3 no agent ans
   },
 };
 
-const viewFolder = async (settings: Settings, version: string): Promise<TableView> => viewOf(settings, await readDesired(settings, version, false));
+const viewFolder = async (settings: Settings, version: string, useLedger: boolean): Promise<TableView> =>
+  viewOf(settings, await readDesired(settings, version, useLedger));
 
 /** PCREs that this process cannot match exactly are said to be so: better no answer than a wrong one. */
 const matchLocally: MatchPattern = (pattern, value) => {

@@ -1,4 +1,6 @@
-import { FLAGS } from '../settings/flags.ts';
+import { messageOf } from '../model/coded-error.ts';
+import { printable } from '../model/problem.ts';
+import { FLAGS, variableOf } from '../settings/flags.ts';
 import { parseSettings } from '../settings/parse-settings.ts';
 import type { Settings } from '../settings/settings.ts';
 import { UsageError, type Terminal } from './command.ts';
@@ -60,11 +62,20 @@ export function readSettings(rest: readonly string[], path: string | undefined, 
   throw new UsageError('errors' in parsed ? parsed.errors.join('\n') : parsed.help);
 }
 
-/** `--run-dir`, its variable or its default, for commands that talk to a running agent. */
-export function readRunDir(own: Arguments['own'], terminal: Terminal): string {
-  const fallback = typeof FLAGS.runDir.default === 'string' ? FLAGS.runDir.default : '/run/onehop';
-  return own['run-dir']?.at(-1) ?? terminal.env['ONEHOP_RUN_DIR'] ?? fallback;
+/** One of the agent's flags that a command has as its own: the flag, its variable (empty counts as absent) or its default. */
+export function readShared(key: 'runDir' | 'globalNamespace' | 'haproxyBin', own: Arguments['own'], terminal: Terminal): string {
+  const flag = FLAGS[key];
+  const text = own[flag.name]?.at(-1) ?? (terminal.env[variableOf(flag.name)] || String(flag.default));
+  try {
+    return flag.parse(text, { hostname: terminal.hostname, workingDirectory: terminal.workingDirectory, terminal: false });
+  } catch (error) {
+    throw new UsageError(printable(`--${flag.name}: ${messageOf(error)}`));
+  }
 }
+
+/** Whether one of the agent's flags was given, on the command line or by its variable. */
+export const isGiven = (flagName: string, rest: readonly string[], terminal: Terminal): boolean =>
+  rest.some((flag) => flag.startsWith(`--${flagName}=`)) || (terminal.env[variableOf(flagName)] ?? '') !== '';
 
 /** @throws UsageError when flags are left that the command does not know */
 export function refuseRest(rest: readonly string[]): void {

@@ -4,7 +4,7 @@ import { renderZone } from '../dns/render-zone.ts';
 import { renderNodeConfig } from './io/render-node-config.ts';
 import { readDesired } from './io/read-table-view.ts';
 import { openBestRegexCheck } from './io/open-best-regex-check.ts';
-import { readArguments, readSettings } from './read-arguments.ts';
+import { isGiven, readArguments, readSettings } from './read-arguments.ts';
 
 const PARTS = ['config', 'zone', 'problems'] as const;
 
@@ -28,7 +28,7 @@ Exit codes: 0 no problems, 1 problems found, 2 wrong usage.
     const fromFlag = rest.some((flag) => flag.startsWith('--source='));
     if (positionals.length !== (fromFlag ? 0 : 1)) throw new UsageError('give one folder or file');
     const settings = readSettings(rest, positionals[0], terminal);
-    const useLedger = rest.some((flag) => flag.startsWith('--state-dir='));
+    const useLedger = isGiven('state-dir', rest, terminal);
     const desired = await readDesired(settings, terminal.version, useLedger, await openBestRegexCheck(settings.haproxyBin));
     const { problems } = desired.table;
 

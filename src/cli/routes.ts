@@ -2,7 +2,7 @@ import { printable, problemLine } from '../model/problem.ts';
 import type { TableView } from '../desired/table-view.ts';
 import type { Route, Version } from '../model/route-table.ts';
 import { getFromAgent } from './io/admin-client.ts';
-import { readArguments, readRunDir, refuseRest } from './read-arguments.ts';
+import { readArguments, readShared, refuseRest } from './read-arguments.ts';
 import { renderTextTable } from './text-table.ts';
 import { UsageError, type Command } from './command.ts';
 
@@ -22,7 +22,7 @@ Exit codes: 0 done, 2 wrong usage, 3 no agent answers.
     const { positionals, own, rest } = readArguments(argv, { 'run-dir': { value: true }, json: { value: false } });
     refuseRest(rest);
     if (positionals.length > 0) throw new UsageError(`'${positionals[0] ?? ''}' is not a flag`);
-    const runDir = readRunDir(own, terminal);
+    const runDir = readShared('runDir', own, terminal);
     if (own['json'] !== undefined) {
       terminal.out(`${JSON.stringify(await getFromAgent(runDir, '/routes'), null, 2)}\n`);
       return 0;

@@ -5,7 +5,7 @@ import { parseVipPool } from '../model/vip-pool.ts';
 import { buildTable } from '../routing/build-table.ts';
 import { UsageError, type Command } from './command.ts';
 import { openBestRegexCheck } from './io/open-best-regex-check.ts';
-import { readArguments, refuseRest } from './read-arguments.ts';
+import { readArguments, readShared, refuseRest } from './read-arguments.ts';
 
 export const validate: Command = {
   name: 'validate',
@@ -29,8 +29,8 @@ Exit codes: 0 no problems, 1 problems found, 2 wrong usage.
         throw new UsageError(`there is no file or folder '${path}'`);
       });
     }
-    const globalNamespace = own['global-namespace']?.at(-1) ?? 'global';
-    const checkRegexes = await openBestRegexCheck(own['haproxy-bin']?.at(-1) ?? 'haproxy');
+    const globalNamespace = readShared('globalNamespace', own, terminal);
+    const checkRegexes = await openBestRegexCheck(readShared('haproxyBin', own, terminal));
     const { objects, problems: found, snapshot } = await validatePaths(positionals, { globalNamespace, checkRegexes });
     // Without Services the files hold routes alone: what they refer to is elsewhere.
     const problems: readonly Problem[] = snapshot.services.length === 0 ? found : resolveAll(snapshot, globalNamespace);
