@@ -1,8 +1,8 @@
-import ipaddr from 'ipaddr.js';
 import type { EndpointSlice, SliceEndpoint } from '../model/snapshot.ts';
 import { valueAt } from './field-path.ts';
 import type { FieldPath, Locate } from './field-path.ts';
 import { ObjectReader, optional } from './object-reader.ts';
+import { parseAddress } from './parse-address.ts';
 import type { Parsed } from './parsed-object.ts';
 
 const SERVICE_LABEL = 'kubernetes.io/service-name';
@@ -49,7 +49,8 @@ function parseAddressType(read: ObjectReader<'EndpointSlice'>): EndpointSlice['a
 function parseEndpoint(read: ObjectReader<'EndpointSlice'>, path: FieldPath, type: EndpointSlice['addressType']): SliceEndpoint[] {
   const addresses = read.items([...path, 'addresses'], MAX_ADDRESSES).flatMap((item) => {
     const text = read.text(item) ?? '';
-    if (isAddressOf(type, text)) return [text];
+    const address = addressOf(type, text);
+    if (address !== undefined) return [address];
     read.invalid(item, `'${text}' is not an ${type} address and is left out`, `write an ${type} address`);
     return [];
   });
@@ -70,9 +71,9 @@ function parseEndpoint(read: ObjectReader<'EndpointSlice'>, path: FieldPath, typ
   ];
 }
 
-/** Names (FQDN) are kept as they are: nothing connects to them. */
-function isAddressOf(type: EndpointSlice['addressType'], text: string): boolean {
-  if (type === 'IPv4') return ipaddr.IPv4.isValidFourPartDecimal(text);
-  // A zone id (fe80::1%eth0) means nothing on another node.
-  return type === 'IPv6' ? ipaddr.IPv6.isValid(text) && !text.includes('%') : text !== '';
+/** The address when it is one of the slice's type. Names (FQDN) are kept as they are: nothing connects to them. */
+function addressOf(type: EndpointSlice['addressType'], text: string): string | undefined {
+  if (type === 'FQDN') return text === '' ? undefined : text;
+  const address = parseAddress(text);
+  return address?.includes(':') === (type === 'IPv6') ? address : undefined;
 }

@@ -1,6 +1,6 @@
-import ipaddr from 'ipaddr.js';
 import type { Locate } from './field-path.ts';
 import { ObjectReader, optional } from './object-reader.ts';
+import { parseAddress } from './parse-address.ts';
 import type { Parsed } from './parsed-object.ts';
 
 const ZONE_LABEL = 'topology.kubernetes.io/zone';
@@ -12,10 +12,11 @@ export function parseNode(raw: unknown, locate: Locate): Parsed<'Node'> {
   if (!read.hasValidName()) return read.result();
   const addresses = read.items(['status', 'addresses'], MAX_ADDRESSES).flatMap((path) => {
     const type = read.text([...path, 'type']);
-    const address = read.text([...path, 'address']) ?? '';
+    const text = read.text([...path, 'address']) ?? '';
     if (type !== 'InternalIP' && type !== 'ExternalIP') return [];
-    if (ipaddr.IPv4.isValidFourPartDecimal(address) || ipaddr.IPv6.isValid(address)) return [address];
-    read.invalid([...path, 'address'], `'${address}' is not an IP address and is left out`, 'write an IPv4 or IPv6 address');
+    const address = parseAddress(text);
+    if (address !== undefined) return [address];
+    read.invalid([...path, 'address'], `'${text}' is not an IP address and is left out`, 'write an IPv4 or IPv6 address');
     return [];
   });
   return read.result({

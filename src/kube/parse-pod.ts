@@ -1,6 +1,6 @@
-import ipaddr from 'ipaddr.js';
 import type { Locate } from './field-path.ts';
 import { ObjectReader, optional } from './object-reader.ts';
+import { parseAddress } from './parse-address.ts';
 import type { Parsed } from './parsed-object.ts';
 
 /** Parses a core/v1 Pod: who it is, where it runs, and its addresses (`status.podIPs`, else `status.podIP`). */
@@ -12,7 +12,8 @@ export function parsePod(raw: unknown, locate: Locate): Parsed<'Pod'> {
   const podIPs = paths.flatMap((path) => {
     const text = read.text(path) ?? '';
     if (text === '') return [];
-    if (ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text)) return [text];
+    const address = parseAddress(text);
+    if (address !== undefined) return [address];
     read.invalid(path, `'${text}' is not an IP address and is left out`, 'write an IPv4 or IPv6 address');
     return [];
   });

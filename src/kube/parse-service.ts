@@ -1,7 +1,7 @@
-import ipaddr from 'ipaddr.js';
 import type { ServicePort } from '../model/snapshot.ts';
 import type { FieldPath, Locate } from './field-path.ts';
 import { ObjectReader, optional } from './object-reader.ts';
+import { parseAddress } from './parse-address.ts';
 import type { Parsed } from './parsed-object.ts';
 
 const MAX_PORTS = 256;
@@ -46,7 +46,8 @@ function parseClusterIPs(read: ObjectReader<'Service'>): string[] {
   return paths.flatMap((path) => {
     const text = read.text(path) ?? '';
     if (text === '' || text === 'None') return [];
-    if (ipaddr.IPv4.isValidFourPartDecimal(text) || ipaddr.IPv6.isValid(text)) return [text];
+    const address = parseAddress(text);
+    if (address !== undefined) return [address];
     read.invalid(path, `'${text}' is not an IP address`, 'write an IPv4 or IPv6 address, or None');
     return [];
   });
