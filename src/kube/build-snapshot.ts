@@ -75,7 +75,8 @@ function judge(parsed: ParsedObject, refused: RefusedRegexes): ParsedObject {
   if (parsed.kind !== 'ServiceRoute' || parsed.object === undefined) return parsed;
   const bad = (parsed.regexes ?? []).filter(({ pattern }) => refused.has(pattern));
   if (bad.length === 0) return parsed;
-  const { spec: _, ...object } = parsed.object;
+  const { spec, ...rest } = parsed.object;
+  const object = { ...rest, ...(spec?.port.listen === undefined ? {} : { listen: spec.port.listen }) };
   const found = bad.map(({ pattern, field, origin }) =>
     problem({
       code: 'regex-invalid',
@@ -107,7 +108,8 @@ const withObject = (object: KindTypes[Kind] | undefined): { readonly object?: Ki
 /** A ServiceRoute takes its new metadata and status with its old spec; any other kind stays as it was. */
 function keepGood(judged: ParsedObject, good: ParsedObject): KindTypes[Kind] | undefined {
   if (judged.kind !== 'ServiceRoute' || good.kind !== 'ServiceRoute' || judged.object === undefined) return good.object;
-  return { ...judged.object, ...(good.object?.spec === undefined ? {} : { spec: good.object.spec }) };
+  const { listen: _, ...object } = judged.object;
+  return { ...object, ...(good.object?.spec === undefined ? {} : { spec: good.object.spec }) };
 }
 
 /** Whether a build of the same content came to the same verdict: a regex may be refused now and not before. */

@@ -1,4 +1,5 @@
 import { isNamespaceName, isServiceName } from '../model/names.ts';
+import { isReservedPort } from '../model/reserved-ports.ts';
 import type { RouteSpec, ServiceRoute, VersionSpec } from '../model/service-route.ts';
 import type { CheckedSpec, CheckedVersion } from './checked-spec.ts';
 import { fieldText, isRecord, valueAt } from './field-path.ts';
@@ -74,6 +75,7 @@ export function parseServiceRoute(raw: unknown, { schema, globalNamespace }: Par
   const vip = text('status', 'vip');
   const globalVip = text('status', 'globalVip');
   const origin = locate([]);
+  const listen = valid ? undefined : readListen(raw);
   return done({
     namespace,
     name,
@@ -81,12 +83,20 @@ export function parseServiceRoute(raw: unknown, { schema, globalNamespace }: Par
     ...(typeof generation === 'number' && Number.isSafeInteger(generation) ? { generation } : {}),
     ...(Number.isNaN(createdAtMs) ? {} : { createdAtMs }),
     ...(valid && checked.spec !== undefined ? { spec: buildSpec(checked.spec, namespace) } : {}),
+    ...(listen === undefined ? {} : { listen }),
     status: {
       ...(vip === undefined ? {} : { vip: vip.slice(0, 64) }),
       ...(globalVip === undefined ? {} : { globalVip: globalVip.slice(0, 64) }),
     },
     ...(origin === undefined ? {} : { origin }),
   });
+}
+
+/** The port on the VIP of a spec that is bad elsewhere: its calls are refused there. */
+function readListen(raw: unknown): number | undefined {
+  const listen = valueAt(raw, ['spec', 'port', 'listen']);
+  const usable = typeof listen === 'number' && Number.isInteger(listen) && listen >= 1 && listen <= 65_535 && !isReservedPort(listen);
+  return usable ? listen : undefined;
 }
 
 /** Translates a spec that satisfies schema and rules. Empty texts and zeroes that mean "unset" become absent. */

@@ -64,6 +64,8 @@ export interface ServiceRoute {
   /** `metadata.creationTimestamp` in ms since the epoch; absent in most files. */
   readonly createdAtMs?: number;
   readonly spec?: RouteSpec;
+  /** Without `spec`: the port that callers use, where that much of it can be read. */
+  readonly listen?: number;
   /** Addresses assigned by the controller, or pinned in the file; unchecked text. */
   readonly status: { readonly vip?: string; readonly globalVip?: string };
   readonly origin?: Origin;

@@ -28,7 +28,7 @@ export type ResolvedRoute = Omit<Route, 'namespace' | 'name' | 'vip' | 'vip6' | 
 /** What is served for a spec that cannot be: only the refusal `route-invalid`. */
 function invalidRoute(source: ServiceRoute, httpPort: number): ResolvedRoute {
   return {
-    listen: httpPort,
+    listen: source.spec?.port.listen ?? source.listen ?? httpPort,
     protocol: 'http',
     invalid: true,
     rule: { type: '' },

@@ -57,6 +57,15 @@ describe('the same object twice', () => {
   });
 });
 
+test('the port of a bad spec is known, so that its callers are told there', () => {
+  const bad = (spec: string, refused: RefusedRegexes = new Map()) => last(history({ files: [file(route('web', spec))], refused })).serviceRoutes[0];
+  expect(bad("{ rule: { type: Sometimes }, port: { listen: 9000 }, to: [] }")).toMatchObject({ listen: 9000 });
+  expect(bad("{ rule: { type: Sometimes }, port: { listen: 53 }, to: [] }")).not.toHaveProperty('listen');
+  expect(bad("{ rule: { type: Header, header: x }, port: { listen: 9000 }, to: [{ name: a, balance: { rule: '(' } }] }", new Map([['(', 'no']]))).toMatchObject({ listen: 9000 });
+  const kept = last(history({ files: [file(route('web'))] }, { files: [file(route('web', '{ port: { listen: 9000 } }'))] })).serviceRoutes[0];
+  expect([kept?.spec?.to.length, kept?.listen]).toEqual([1, undefined]);
+});
+
 describe('last good content', () => {
   const good = { files: [file(route('web'))] };
   const bad = { files: [file(`---\n${route('web', '{}')}`)] };

@@ -108,6 +108,13 @@ describe('the protocol and listen port', () => {
     expect([route.invalid, route.problems[0]?.code]).toEqual([true, 'port-reserved']);
   });
 
+  it('an invalid route refuses its callers on the port that they use', () => {
+    expect(only({ serviceRoutes: [serviceRoute('shop/cart', null, { listen: 9000 })] })).toMatchObject({ invalid: true, listen: 9000 });
+    const mixed = [service('shop/web', [{ port: 80, appProtocol: 'http' }]), service('shop/db', [{ port: 80, appProtocol: 'mysql' }])];
+    const route = only({ serviceRoutes: [serviceRoute('shop/cart', { to: [{ name: 'web' }, { name: 'db' }], port: { listen: 9000 } })], services: mixed });
+    expect(route).toMatchObject({ invalid: true, listen: 9000 });
+  });
+
   it('an invalid spec keeps VIP and name', () => {
     const route = only({ serviceRoutes: [serviceRoute('shop/cart', null)] });
     expect(route).toMatchObject({ invalid: true, listen: 80, vip: expect.stringMatching(/^169\.254\./) });
