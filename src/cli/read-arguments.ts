@@ -63,7 +63,7 @@ export function readSettings(rest: readonly string[], path: string | undefined, 
 }
 
 /** One of the agent's flags that a command has as its own: the flag, its variable (empty counts as absent) or its default. */
-export function readShared(key: 'runDir' | 'globalNamespace' | 'haproxyBin', own: Arguments['own'], terminal: Terminal): string {
+export function readShared<Key extends 'runDir' | 'globalNamespace' | 'haproxyBin' | 'vipPool'>(key: Key, own: Arguments['own'], terminal: Terminal): Settings[Key] {
   const flag = FLAGS[key];
   const text = own[flag.name]?.at(-1) ?? (terminal.env[variableOf(flag.name)] || String(flag.default));
   try {
