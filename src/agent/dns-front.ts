@@ -14,16 +14,19 @@ export interface DnsFront {
   serve(zone: Zone): Promise<void>;
   /** Undefined until it is bound. */
   counters(): Promise<DnsCounters | undefined>;
+  /** After it nothing is bound any more, also by a `serve` that is on its way. */
   close(): Promise<void>;
 }
 
 /** Opens nothing yet; see {@link DnsFront.serve}, which rejects with a CodedError when an address cannot be bound. */
 export function openDnsFront(settings: Settings, log: Logger): DnsFront {
   let server: DnsServer | undefined;
+  let closed = false;
   return {
     serve: async (zone) => {
+      if (closed) return;
       if (server !== undefined) return server.update(zone);
-      server = await openDnsServer({
+      const opened = await openDnsServer({
         listen: settings.dnsListen,
         zone,
         access: buildDnsAccess(settings.vipPool, ownAddresses()),
@@ -32,9 +35,14 @@ export function openDnsFront(settings: Settings, log: Logger): DnsFront {
         if (error instanceof ListenError) throw new CodedError({ code: 'dns-listen', message: error.message, remedy: 'then start again' }, error);
         throw error;
       });
+      if (closed) return opened.close();
+      server = opened;
       log.info({ listen: server.addresses().map(({ address, port }) => listenerKey(address, port)) }, 'DNS answers');
     },
     counters: async () => server?.counters(),
-    close: async () => server?.close(),
+    close: async () => {
+      closed = true;
+      await server?.close();
+    },
   };
 }
