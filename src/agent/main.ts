@@ -62,9 +62,9 @@ export async function runAgent(argv: readonly string[], version: string): Promis
     });
   } catch (error) {
     await closeInOrder(opened.toReversed(), { deadlineMs: 0, graceMs: 2_000, now: () => performance.now(), sleep });
-    if (!(error instanceof CodedError)) throw error;
-    tell(error);
-    return error.exitCode;
+    if (error instanceof CodedError) tell(error);
+    else log.fatal({ error }, 'cannot start');
+    return error instanceof CodedError ? error.exitCode : 3;
   }
 }
 
