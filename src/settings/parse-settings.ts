@@ -7,7 +7,7 @@ import type { DefaultsFrom, Flag } from './flags.ts';
 import { refusedForNow } from './later.ts';
 import { nearest } from './nearest.ts';
 import { renderHelp } from './render-help.ts';
-import type { Facts, Settings } from './settings.ts';
+import type { Facts, ListenAddress, Settings } from './settings.ts';
 
 export type ParsedSettings =
   | { readonly settings: Settings }
@@ -99,10 +99,16 @@ function findContradictions(settings: Settings): string[] {
   if (isReservedPort(settings.httpPort)) {
     errors.push(`--http-port ${settings.httpPort} is reserved (DNS, admin, kubelet or node ports): every route without spec.port.listen would be invalid`);
   }
-  const { adminListen, dnsListen } = settings;
-  const everywhere = ['0.0.0.0', '::'].includes(adminListen.address);
-  if (dnsListen.some((dns) => dns.port === adminListen.port && (everywhere || dns.address === adminListen.address))) {
+  const { adminListen, dnsListen, httpPort } = settings;
+  if (dnsListen.some((dns) => dns.port === adminListen.port && (isWildcard(dns) || isWildcard(adminListen) || dns.address === adminListen.address))) {
     errors.push(`--dns-listen and --admin-listen share port ${adminListen.port}; DNS also listens on TCP: choose another port for one of them`);
+  }
+  for (const [flag, listen] of [['admin-listen', [adminListen]], ['dns-listen', dnsListen]] as const) {
+    if (listen.some((each) => isWildcard(each) && each.port === httpPort)) {
+      errors.push(`--${flag} takes port ${httpPort} of all addresses, which is --http-port: name an address, or choose another port for one of them`);
+    }
   }
   return errors;
 }
+
+const isWildcard = ({ address }: ListenAddress): boolean => address === '0.0.0.0' || address === '::';
