@@ -10,7 +10,7 @@ import { ProblemLog } from './problem-log.ts';
 import type { InEffect } from './reconcile.ts';
 import { buildRoutesView } from './routes-view.ts';
 
-/** Problem lines written per pass; the rest is in `/routes`. */
+/** Problem lines written per pass; the rest follows in the next passes. */
 const MAX_LOGGED = 50;
 
 /** What this node has in effect, and how it is shown: log, metrics, admin server. */
@@ -32,11 +32,10 @@ export class AgentState {
   /** A pass is through. */
   publish(effect: InEffect): void {
     this.#effect = effect;
-    const { appeared, resolved } = this.#problemLog.update(this.#problems());
-    for (const one of appeared.slice(0, MAX_LOGGED)) this.#log.warn({ code: one.code, object: one.object }, problemLine(one));
-    for (const line of resolved.slice(0, MAX_LOGGED)) this.#log.info(`resolved: ${line}`);
-    const more = appeared.length + resolved.length - Math.min(appeared.length, MAX_LOGGED) - Math.min(resolved.length, MAX_LOGGED);
-    if (more > 0) this.#log.warn(`${more} more problems appeared or were resolved; see 'onehop routes'`);
+    const { appeared, resolved, waiting } = this.#problemLog.update(this.#problems(), MAX_LOGGED);
+    for (const one of appeared) this.#log.warn({ code: one.code, object: one.object }, problemLine(one));
+    for (const one of resolved) this.#log.info(`resolved: ${problemLine(one)}`);
+    if (waiting > 0) this.#log.warn(`${waiting} more problems follow; 'onehop routes' shows all`);
     const { table, generation } = effect;
     this.#log.debug({ generation, routes: table.routes.length, pods: table.callers.pods.length, problems: this.#problems().length }, 'table in effect');
   }
