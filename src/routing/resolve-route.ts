@@ -122,10 +122,13 @@ function chooseListen(spec: RouteSpec, protocol: Protocol, ports: readonly (Serv
   return listen;
 }
 
+/** Slices of one version whose refused endpoints are told one by one: a tenant may write thousands. */
+const MAX_REFUSED = 5;
+
 function buildVersion(source: ServiceRoute, to: VersionSpec, port: ServicePort | undefined, spec: RouteSpec, context: ResolveContext, problems: Problem[]): Version {
   const slices = context.slices.get(`${source.namespace}/${to.name}`) ?? [];
   const { endpoints, refused } = port === undefined ? { endpoints: [], refused: [] } : listEndpoints(slices, port, context.view, context.guard);
-  for (const { slice, address, why, count } of refused) {
+  for (const { slice, address, why, count } of refused.slice(0, MAX_REFUSED)) {
     problems.push(
       problem({
         code: 'endpoint-refused',
@@ -134,6 +137,16 @@ function buildVersion(source: ServiceRoute, to: VersionSpec, port: ServicePort |
         message: `${address} is ${why}${count > 1 ? ` (and ${count - 1} more endpoints of this slice are refused)` : ''}; it gets no traffic from route ${objectKey(source)}`,
         remedy: 'let endpoints be addresses of pods',
         origin: slice.origin,
+      }),
+    );
+  }
+  if (refused.length > MAX_REFUSED) {
+    problems.push(
+      problem({
+        code: 'endpoint-refused',
+        object: { kind: 'Service', namespace: source.namespace, name: to.name },
+        message: `${refused.length - MAX_REFUSED} more of its EndpointSlices have endpoints that get no traffic from route ${objectKey(source)}`,
+        remedy: 'let endpoints be addresses of pods',
       }),
     );
   }

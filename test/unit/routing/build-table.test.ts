@@ -234,6 +234,13 @@ describe('endpoints that a tenant may not name', () => {
   });
 });
 
+it('refused endpoints of many slices are a bounded number of Problems', () => {
+  const endpointSlices = Array.from({ length: 300 }, (_, i) => slice('shop/web', ['127.0.0.1'], undefined, { name: `web-${i}` }));
+  const { problems } = only({ ...web, endpointSlices });
+  expect(problems).toHaveLength(6);
+  expect(problems.find(({ object }) => object.kind === 'Service')?.message).toMatch(/^295 more of its EndpointSlices/);
+});
+
 describe('the choice of a version', () => {
   const choice = (spec: Parameters<typeof serviceRoute>[1], counts: readonly number[] = [1, 1]) =>
     only({
