@@ -14,6 +14,7 @@ import { Readiness } from '../daemon/readiness.ts';
 import { SerialRunner } from '../daemon/serial-runner.ts';
 import { openFolderSource } from '../kube/io/open-folder-source.ts';
 import { CodedError, messageOf } from '../model/coded-error.ts';
+import { problemLine } from '../model/problem.ts';
 import type { Snapshot } from '../model/snapshot.ts';
 import { checkListeners } from '../node/io/ports.ts';
 import { ownAddresses } from '../node/io/read-node.ts';
@@ -135,7 +136,9 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
         state.effect ?? { generation: 0, ledger: ledgerFile.ledger },
       );
       state.publish(effect);
-      readiness.done('proxy');
+      const stuck = effect.problems.find(({ object }) => object.kind === 'Node');
+      if (stuck !== undefined && proxy.listeners().size === 0) readiness.pending('proxy', problemLine(stuck));
+      else readiness.done('proxy');
       readiness.done('dns');
     },
     onError: (error, retryInMs) => {
