@@ -46,7 +46,7 @@ export function explainCall(view: TableView, question: CallQuestion, matches: Ma
   }
   const identity = identify(buildCallerIndex(view.table.callers), source);
   const target = findRoute(view, question.host, identity);
-  if (target === undefined) return { error: `'${question.host}' is no route's name or address; see 'onehop routes'` };
+  if (target === undefined) return { error: notFound(view, question.host) };
   if (question.port !== undefined && question.port !== target.route.listen) {
     return { error: `route ${objectKey(target.route)} listens on port ${target.route.listen}, not ${question.port}` };
   }
@@ -96,6 +96,14 @@ function findRoute(view: TableView, host: string, identity: CallerIdentity): Pic
   const named = routes.filter((route) => route.name === name && (namespace === undefined || route.namespace === namespace));
   const [route, second] = named;
   return route === undefined || second !== undefined ? undefined : own(route);
+}
+
+/** Routes of that name elsewhere are named: the caller's namespace has none, or a process of the node has no namespace. */
+function notFound({ table, zone }: TableView, host: string): string {
+  const [name] = shorten(host, zone);
+  const others = table.routes.filter((route) => route.name === name).map((route) => objectKey(route));
+  const more = others.length === 0 ? "see 'onehop routes'" : `there is ${others.slice(0, 5).join(', ')}${others.length > 5 ? ' and others' : ''}`;
+  return `'${host}' is no route's name or address for this caller; ${more}`;
 }
 
 /** Name and namespace of `shop/svc`, `svc.shop`, `svc.shop.svc.cluster.local` or `svc.shop.<zone>`. */
