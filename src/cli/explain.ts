@@ -110,9 +110,11 @@ function renderExplanation(view: TableView, explanation: Explanation, observed: 
   return `${lines.join('\n')}\n`;
 }
 
-/** Why the running proxy does not serve this route as its rules say. */
+/** Why the running proxy does not serve this route as its rules say: the route was left out, or nothing could be applied on this node. */
 const notInEffect = ({ applyProblems }: TableView, { route }: Explanation): readonly Problem[] =>
-  applyProblems.filter(({ object, severity }) => severity === 'error' && object.name === route.name && object.namespace === route.namespace);
+  applyProblems.filter(
+    ({ object, severity }) => severity === 'error' && (object.kind === 'Node' || (object.name === route.name && object.namespace === route.namespace)),
+  );
 
 function renderOutcome({ share, decision }: Outcome, several: boolean): readonly string[] {
   const part = several ? `${share.toFixed(0)}%: ` : '';
