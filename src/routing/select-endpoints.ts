@@ -7,6 +7,12 @@ import type { EndpointGuard } from './endpoint-guard.ts';
 /** At most so many servers of a farther tier are rendered per version: enough to spread, few enough for any cluster size. */
 export const MAX_FAR_SERVERS = 16;
 
+/**
+ * The same for this node's own tier. A kubelet runs 110 pods by default and some hundreds at most: more "local" endpoints than that are
+ * a tenant's invention, and each server of HAProxy takes memory and a descriptor from everybody's.
+ */
+export const MAX_NEAR_SERVERS = 256;
+
 const TIERS: readonly Tier[] = ['node', 'zone', 'any'];
 
 /** Where this node stands, and what it knows of the others. */
@@ -106,9 +112,10 @@ export function selectServers(
 
 /** Rendezvous hashing: each node keeps its own choice while endpoints come and go, and nodes spread over all endpoints. */
 function pickStable(endpoints: readonly Endpoint[], tier: Tier, nodeName: string): readonly Endpoint[] {
-  if (tier === 'node' || endpoints.length <= MAX_FAR_SERVERS) return endpoints;
+  const most = tier === 'node' ? MAX_NEAR_SERVERS : MAX_FAR_SERVERS;
+  if (endpoints.length <= most) return endpoints;
   const scored = endpoints.map((endpoint) => ({ endpoint, score: mix(`${nodeName}|${endpoint.address}:${endpoint.port}`) }));
-  const kept = new Set(scored.sort((a, b) => b.score - a.score || byCodeUnit(a.endpoint.address, b.endpoint.address)).slice(0, MAX_FAR_SERVERS).map((one) => one.endpoint));
+  const kept = new Set(scored.sort((a, b) => b.score - a.score || byCodeUnit(a.endpoint.address, b.endpoint.address)).slice(0, most).map((one) => one.endpoint));
   return endpoints.filter((endpoint) => kept.has(endpoint));
 }
 

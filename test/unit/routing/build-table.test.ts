@@ -185,6 +185,12 @@ describe('servers', () => {
     expect(addresses(theirs)).not.toEqual(mine);
   });
 
+  it('of this node are as many as a node can have: an invented crowd takes nothing from other routes', () => {
+    const crowd = Array.from({ length: 3000 }, (_, i): SliceEndpoint => ({ addresses: [`10.1.${i >> 8}.${i & 255}`], nodeName: 'n1' }));
+    expect(servers(crowd).active).toHaveLength(256);
+    expect(servers(crowd.slice(0, 250)).active).toHaveLength(250);
+  });
+
   it('of both families are the IPv4 ones', () => {
     const dual = [slice('shop/web', ['10.0.1.1']), slice('shop/web', ['fd00::1'], undefined, { name: 'web-6', addressType: 'IPv6' })];
     expect(servers([], 'PreferLocal', dual).active).toEqual(['10.0.1.1']);
