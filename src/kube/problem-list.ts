@@ -27,10 +27,6 @@ export class ProblemList {
     this.#locate = locate;
   }
 
-  get count(): number {
-    return this.#problems.length + this.#left;
-  }
-
   add(issue: Issue): void {
     if (this.#problems.length >= MAX_PROBLEMS) {
       this.#left++;
