@@ -7,7 +7,7 @@ export const checkRegexes: CheckRegexes = (patterns) => {
   const refused = new Map<string, string>();
   for (const pattern of patterns) {
     const compiled = compileRegex(pattern);
-    if ('unsupported' in compiled) refused.set(pattern, printable(compiled.unsupported));
+    if ('unsupported' in compiled) refused.set(pattern, printable(`the embedded proxy takes plain expressions alone, HAProxy may take more: ${compiled.unsupported}`));
   }
   return Promise.resolve(refused);
 };

@@ -44,6 +44,10 @@ describe('checkRegexes', () => {
     expect((await checkRegexes([pattern])).get(pattern)).toMatch(reason);
   });
 
+  it('says which proxy refuses: what is no plain expression may be good PCRE', async () => {
+    expect((await checkRegexes(['(?=a)'])).get('(?=a)')).toMatch(/^the embedded proxy .* HAProxy may take more: /);
+  });
+
   it('is silent about patterns that are fine', async () => {
     expect(await checkRegexes(['^b', '(?i)beta|rc[0-9]{1,3}$', String.raw`^v\d+\.\d+`])).toEqual(new Map());
   });
