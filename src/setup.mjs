@@ -6,7 +6,7 @@ import { delimiter, dirname, join } from 'node:path';
 
 const ROOT = join(import.meta.dirname, '..');
 
-/** Program -> Debian package, per job. `optional`: the job goes on without it, and says what it then does. */
+/** Program -> Debian package, per job. `optional`: the job goes on without it, and says what it then does. `rootOnly`: the lab's. */
 const PROGRAMS = {
   start: [
     { program: 'haproxy', package: 'haproxy', optional: 'the demo uses the embedded proxy instead' },
@@ -17,10 +17,16 @@ const PROGRAMS = {
     { program: 'haproxy', package: 'haproxy' },
     { program: 'dig', package: 'bind9-dnsutils' },
     { program: 'curl', package: 'curl' },
-    { program: 'ip', package: 'iproute2' },
-    { program: 'nft', package: 'nftables' },
-    { program: 'dnsperf', package: 'dnsperf' },
+    { program: 'pgrep', package: 'procps' },
     { program: 'python3', package: 'python3' },
+    { program: 'ip', package: 'iproute2', rootOnly: true },
+    { program: 'nft', package: 'nftables', rootOnly: true },
+    { program: 'wrk', package: 'wrk', rootOnly: true },
+  ],
+  bench: [
+    { program: 'dig', package: 'bind9-dnsutils' },
+    { program: 'dnsperf', package: 'dnsperf' },
+    { program: 'go', package: 'golang-go' },
   ],
 };
 
@@ -61,11 +67,12 @@ function linkCommand() {
 }
 
 function installDebianPackages(programs) {
-  const missing = programs.filter(({ program }) => !isInPath(program));
+  const isRoot = process.getuid?.() === 0;
+  const missing = programs.filter(({ program, rootOnly }) => (isRoot || rootOnly !== true) && !isInPath(program));
   if (missing.length === 0) return;
   const packages = missing.map((one) => one.package);
   const command = `apt-get install --no-install-recommends ${packages.join(' ')}`;
-  if (process.getuid?.() === 0 && isInPath('apt-get')) {
+  if (isRoot && isInPath('apt-get')) {
     say(`installing Debian packages: ${command}`);
     run('apt-get', ['update', '-qq'], { allowFailure: true });
     run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...packages], { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }, quiet: true });
@@ -78,7 +85,7 @@ function installDebianPackages(programs) {
 }
 
 function isInPath(program) {
-  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin'];
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin', '/usr/local/go/bin'];
   return folders.some((folder) => existsSync(join(folder, program)));
 }
 
