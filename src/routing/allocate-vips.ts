@@ -150,10 +150,13 @@ function giveAddresses(
     if (!given.has(claim.key) && held !== undefined && !taken.has(held.vip)) give(claim, held.vip);
   }
   const resting = new Set(Object.entries(ledger).flatMap(([key, held]) => (!given.has(key) && inQuarantine(held, nowMs) ? [held.vip] : [])));
+  // Nothing is given back within a build: after the first claim that finds no free address none is looked for.
+  let isFull = false;
   for (const claim of claims) {
     const slot = hashSlot(claim.key, pool.size);
     if (!given.has(claim.key)) {
-      const vip = nextFree(pool, slot, (address) => taken.has(address) || resting.has(address));
+      const vip = isFull ? undefined : nextFree(pool, slot, (address) => taken.has(address) || resting.has(address));
+      isFull = vip === undefined;
       if (vip === undefined) problems.push(exhausted(claim, pool));
       else give(claim, vip);
     }

@@ -52,7 +52,7 @@ export function buildTable(snapshot: Snapshot, options: RoutingOptions, ledger: 
       ...(zone === undefined ? {} : { zone }),
       routes: [...entries.values()].map(({ route }) => route).sort((a, b) => byCodeUnit(a.namespace, b.namespace) || byCodeUnit(a.name, b.name)),
       callers: shared.callers.table,
-      problems: [...found, ...[...entries.values()].flatMap(({ resolved }) => resolved.problems)].sort(byProblem),
+      problems: sortProblems([...found, ...[...entries.values()].flatMap(({ resolved }) => resolved.problems)]),
     },
     ledger: allocation.ledger,
     memory: { shared, entries },
@@ -95,7 +95,7 @@ function placeRoute(
     ...(globalVip === undefined ? {} : { globalVip }),
     ...(globalVip6 === undefined ? {} : { globalVip6 }),
     ...route,
-    problems: [...known, ...problems].sort(byProblem),
+    problems: sortProblems([...known, ...problems]),
   };
 }
 
@@ -103,7 +103,11 @@ function placeRoute(
 const isSamePlace = (a: Route, b: Route): boolean =>
   a.vip === b.vip && a.globalVip === b.globalVip && a.problems.length === b.problems.length && a.problems.every((one, i) => JSON.stringify(one) === JSON.stringify(b.problems[i]));
 
-function byProblem(a: Problem, b: Problem): number {
+/** By object, field, code and message. Each key is made once: a tenant may cause tens of thousands. */
+function sortProblems(problems: readonly Problem[]): readonly Problem[] {
   const key = (one: Problem): string => [one.object.kind, one.object.namespace ?? '', one.object.name, one.field ?? '', one.code, one.message].join('\u0000');
-  return byCodeUnit(key(a), key(b));
+  return problems
+    .map((one) => ({ one, key: key(one) }))
+    .sort((a, b) => byCodeUnit(a.key, b.key))
+    .map(({ one }) => one);
 }

@@ -12,6 +12,13 @@ const codes = (result: ReturnType<typeof allocate>) => result.problems.map((one)
 const globalRoute = (key: string, createdAtMs = 0) => serviceRoute(key, { global: true }, { createdAtMs });
 
 describe('VIPs of routes', () => {
+  it('that the pool has not are not looked for again and again: this took 15 s', () => {
+    const crowd = Array.from({ length: 20_000 }, (_, i) => serviceRoute(`a/r${i}`));
+    const clusterPool = parseVipPool('169.254.192.0/19');
+    const { vips, problems } = allocateVips(crowd, clusterPool, {}, 0, false);
+    expect([vips.size, problems.length]).toEqual([clusterPool.size, crowd.length - clusterPool.size]);
+  });
+
   it('do not depend on the order of objects', () => {
     const routes = Array.from({ length: 50 }, (_, i) => serviceRoute(`ns${i % 5}/r${i}`));
     expect(allocate(routes).vips).toEqual(allocate(routes.toReversed()).vips);
