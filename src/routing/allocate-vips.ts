@@ -155,7 +155,7 @@ function giveAddresses(
   for (const claim of claims) {
     const slot = hashSlot(claim.key, pool.size);
     if (!given.has(claim.key)) {
-      const vip = isFull ? undefined : nextFree(pool, slot, (address) => taken.has(address) || resting.has(address));
+      const vip: string | undefined = isFull ? undefined : nextFree(pool, slot, (address) => taken.has(address) || resting.has(address));
       isFull = vip === undefined;
       if (vip === undefined) problems.push(exhausted(claim, pool));
       else give(claim, vip);
