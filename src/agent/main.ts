@@ -46,7 +46,7 @@ export async function runAgent(argv: readonly string[], version: string): Promis
   const { settings } = parsed;
   const log = openLogger({ level: settings.logLevel, format: settings.logFormat, colorize: settings.logFormat === 'pretty' && process.stderr.isTTY });
   const opened: CloseStep[] = [];
-  const signals = catchStopSignals();
+  const signals = catchStopSignals({ withParent: process.env['npm_command'] !== undefined });
   try {
     const { failed } = await start(settings, version, log, opened);
     failed.catch(tell);

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer as createTcpServer } from 'node:net';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -66,6 +66,10 @@ async function startServing(flags?: readonly string[]) {
   return { folders, agent, vip };
 }
 
+async function waitFor(condition: () => boolean, limitMs = 15_000): Promise<void> {
+  for (const end = Date.now() + limitMs; !condition(); await delay(50)) if (Date.now() > end) throw new Error(`not within ${limitMs} ms`);
+}
+
 const masterPid = (folders: AgentFolders): number => Number(readFileSync(join(folders.run, 'haproxy.pid'), 'utf8').trim());
 
 describe('an agent that is asked to stop', () => {
@@ -90,6 +94,21 @@ describe('an agent that is asked to stop', () => {
     const code = agent.stop();
     expect(await slow).toMatchObject({ status: 200, body: 'slow' });
     expect(await code).toBe(0);
+  });
+});
+
+describe('an agent under npx', () => {
+  it('ends with the npx that is asked to stop, though npm passes no signal on', async () => {
+    const folders = newFolders();
+    folders.write('objects.yaml', simpleObjects('cart', SERVER, CALLER));
+    const npx = spawn('npx', ['onehop', 'agent', `--source=dir:${folders.objects}`, '--node-name=n1', `--vip-pool=${NET}.0.0/16`, '--http-port=8080', `--dns-listen=${NET}.0.10:5353`, `--admin-listen=${NET}.0.11:9810`, `--run-dir=${folders.run}`, `--state-dir=${folders.state}`], { stdio: 'ignore' });
+    cleanups.push(() => {
+      for (const pid of processesWith(folders.run)) process.kill(pid, 'SIGKILL');
+    });
+    await waitFor(() => existsSync(join(folders.run, 'haproxy.sock')));
+    npx.kill('SIGTERM');
+    await waitFor(() => processesWith(folders.run).length === 0);
+    expect(existsSync(join(folders.run, 'master.sock'))).toBe(false);
   });
 });
 

@@ -52,8 +52,18 @@ const agent = spawn(
 const ended = new Promise<number>((resolve) => {
   agent.once('exit', (code) => resolve(code ?? 0));
 });
-// The agent drains, then everything ends.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => agent.kill('SIGTERM'));
+// The agent drains, then everything ends; a second signal ends it at once.
+let stopping = false;
+const stop = (): void => {
+  stopping = true;
+  agent.kill('SIGTERM');
+};
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
+// On SIGTERM npm ends the shell between itself and this process, and tells nobody else.
+const parent = process.ppid;
+setInterval(() => {
+  if (process.ppid !== parent && !stopping) stop();
+}, 200).unref();
 
 const started = await Promise.race([waitForRoutes(), ended]);
 if (typeof started === 'number') {

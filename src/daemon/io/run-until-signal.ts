@@ -45,14 +45,26 @@ export async function runUntilSignal(options: RunUntilSignalOptions): Promise<0 
 
 const asFailed = (): 'failed' => 'failed';
 
+/** How soon the end of the parent is seen. */
+const PARENT_CHECK_MS = 200;
+
 /**
  * Catches the stop signals: to be called before anything is opened that must not stay behind. While nobody waits for them (a start
  * that hangs), the second one ends the process at once.
+ * `withParent`: the end of the parent counts as a SIGTERM, unless a signal came already. npm ends the shell between itself and this
+ * process and passes nothing on, so `npx onehop agent` would outlive a SIGTERM to npx.
  */
-export function catchStopSignals(): StopSignals {
+export function catchStopSignals({ withParent = false }: { readonly withParent?: boolean } = {}): StopSignals {
   const kept: NodeJS.Signals[] = [];
   let waiting: ((signal: NodeJS.Signals) => void) | undefined;
+  const parent = process.ppid;
+  const watch = setInterval(() => {
+    if (process.ppid !== parent) onSignal('SIGTERM');
+  }, PARENT_CHECK_MS);
+  watch.unref();
+  if (!withParent) clearInterval(watch);
   const onSignal = (signal: NodeJS.Signals): void => {
+    clearInterval(watch);
     if (waiting === undefined && kept.push(signal) > 1) process.exit(3);
     waiting?.(signal);
     waiting = undefined;
@@ -66,6 +78,7 @@ export function catchStopSignals(): StopSignals {
         else resolve(early);
       }),
     release: () => {
+      clearInterval(watch);
       for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
     },
   };
