@@ -21,8 +21,8 @@ const RETRY_ON: Readonly<Record<RetryCondition, string>> = {
 /** RFC 9110 section 9.2.2. */
 const IDEMPOTENT = 'GET HEAD OPTIONS PUT DELETE TRACE';
 
-/** How many servers of a version are checked: all, or none where there is only one. */
-export function checkedServers(version: Version): number {
+/** How many servers of a version want checks: all, or none where there is only one. */
+export function checkableServers(version: Version): number {
   const servers = uniqueServers(version).length;
   return servers > 1 ? servers : 0;
 }
@@ -34,12 +34,13 @@ export function checkedServers(version: Version): number {
  */
 const inOrder = (version: Version): boolean => version.active.length === 1 && version.backup.length > 0;
 
-/** A version's `backend`: how long, how often, which server. */
-export function renderBackend(route: Route, version: Version, name: string): readonly string[] {
+/** A version's `backend`: how long, how often, which server. Versions of more than `largestChecked` servers have no checks. */
+export function renderBackend(route: Route, version: Version, name: string, largestChecked: number): readonly string[] {
   const http = route.protocol === 'http';
   const servers = uniqueServers(version);
   const { connectMs, requestMs } = route.timeout;
-  const defaults = [...(http && version.serverProtocol === 'h2' ? ['proto h2'] : []), ...(checkedServers(version) > 0 ? [CHECK] : [])];
+  const checked = servers.length > 1 && servers.length <= largestChecked;
+  const defaults = [...(http && version.serverProtocol === 'h2' ? ['proto h2'] : []), ...(checked ? [CHECK] : [])];
   return [
     `backend ${name} from ${http ? 'http-version' : 'tcp-version'}`,
     `  balance ${inOrder(version) ? 'first' : renderBalance(version, http)}`,

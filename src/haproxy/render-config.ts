@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { RouteTable } from '../model/route-table.ts';
-import { checkedServers, renderBackend } from './render-backend.ts';
+import { largestChecked } from './fit-limits.ts';
+import { checkableServers, renderBackend } from './render-backend.ts';
 import { bindsOf, hasAcl, renderFrontend } from './render-frontend.ts';
 import { renderDefaults, renderGlobal, renderInternal } from './render-global.ts';
 import {
@@ -28,13 +29,15 @@ export interface RenderedConfig {
 /** Renders a whole node: pure, sorted as the table is, without time. */
 export function renderConfig(table: RouteTable, options: RenderOptions): RenderedConfig {
   const files = renderFiles(table, options);
+  const checkable = table.routes.flatMap((route) => route.versions.map(checkableServers));
+  const largest = largestChecked(checkable, options.fileDescriptors);
   const count = {
     binds: table.routes.reduce((sum, route) => sum + bindsOf(route).length, 0),
-    checks: table.routes.flatMap((route) => route.versions).reduce((sum, version) => sum + checkedServers(version), 0),
+    checks: checkable.reduce((sum, servers) => sum + (servers <= largest ? servers : 0), 0),
   };
   const routes = table.routes.flatMap((route) => {
     const names = backendNames(route);
-    const backends = route.invalid ? [] : route.versions.map((version, index) => ['', ...renderBackend(route, version, names[index] ?? '')]);
+    const backends = route.invalid ? [] : route.versions.map((version, index) => ['', ...renderBackend(route, version, names[index] ?? '', largest)]);
     return ['', routeComment(route), ...renderFrontend(route, options), ...backends.flat()];
   });
   const text = (digest: string): string =>

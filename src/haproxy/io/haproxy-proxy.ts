@@ -10,6 +10,7 @@ import type { Problem } from '../../model/problem.ts';
 import type { Proxy } from '../../model/proxy.ts';
 import type { Route, RouteTable } from '../../model/route-table.ts';
 import { lastAlert, nodeProblem, PORT_TAKEN, routeProblem } from '../describe-refusal.ts';
+import { fitListeners } from '../fit-limits.ts';
 import { findCulprits } from '../find-culprits.ts';
 import type { Culprits } from '../find-culprits.ts';
 import { parseListeners } from '../parse-answers.ts';
@@ -166,9 +167,10 @@ export class HaproxyProxy implements Proxy {
     }
   }
 
-  async #apply(table: RouteTable): Promise<readonly Problem[]> {
+  async #apply(whole: RouteTable): Promise<readonly Problem[]> {
     const { render, binary } = this.#parts;
-    const problems = new Map<string, Problem>();
+    const { table, problems: leftOut } = fitListeners(whole, render.fileDescriptors);
+    const problems = new Map(leftOut.map((one) => [`${one.object.namespace}/${one.object.name}`, one]));
     await this.#keepQuarantined(table, problems);
     for (;;) {
       const routes = table.routes.filter((route) => !problems.has(objectKey(route)));
