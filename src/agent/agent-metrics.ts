@@ -1,5 +1,6 @@
 import type { Metrics } from '../daemon/metrics.ts';
 import type { DnsCounters } from '../dns/dns-counters.ts';
+import type { CallCounts } from '../model/call-counts.ts';
 import type { Problem } from '../model/problem.ts';
 import type { RouteTable } from '../model/route-table.ts';
 
@@ -11,10 +12,13 @@ export interface Observed {
   readonly dns: () => Promise<DnsCounters | undefined>;
   /** Counters of the proxy: name (without prefix) -> value, a fixed small set. */
   readonly proxy: () => Readonly<Record<string, number>>;
+  readonly calls: () => Promise<CallCounts>;
 }
 
 /** Registers the agent's metrics. Labels are of fixed sets or of this node's own; none names a caller. */
 export function addAgentMetrics(metrics: Metrics, observed: Observed): void {
+  const dns = shared(observed.dns);
+  const calls = shared(observed.calls);
   metrics.gauge({ name: 'onehop_routes', help: 'Routes in the table of this node' }, () => [{ value: observed.table()?.routes.length ?? 0 }]);
   metrics.gauge({ name: 'onehop_local_pods', help: 'Live pods of this node known by their address' }, () => [{ value: observed.table()?.callers.pods.length ?? 0 }]);
   metrics.gauge({ name: 'onehop_generation', help: 'Changes in effect since the start' }, () => [{ value: observed.generation() }]);
@@ -34,14 +38,32 @@ export function addAgentMetrics(metrics: Metrics, observed: Observed): void {
     }
   });
   metrics.counter({ name: 'onehop_dns_queries_total', help: 'DNS queries by type', labels: ['type'] }, async () =>
-    Object.entries((await observed.dns())?.queries ?? {}).map(([type, value]) => ({ labels: { type }, value })),
+    Object.entries((await dns())?.queries ?? {}).map(([type, value]) => ({ labels: { type }, value })),
   );
   metrics.counter({ name: 'onehop_dns_answers_total', help: 'DNS answers by response code', labels: ['rcode'] }, async () =>
-    Object.entries((await observed.dns())?.answers ?? {}).map(([rcode, value]) => ({ labels: { rcode }, value })),
+    Object.entries((await dns())?.answers ?? {}).map(([rcode, value]) => ({ labels: { rcode }, value })),
   );
-  metrics.gauge({ name: 'onehop_dns_names', help: 'Names that DNS knows' }, async () => [{ value: (await observed.dns())?.names ?? 0 }]);
-  metrics.gauge({ name: 'onehop_dns_tcp_clients', help: 'Open DNS connections over TCP' }, async () => [{ value: (await observed.dns())?.tcpClients ?? 0 }]);
+  metrics.gauge({ name: 'onehop_dns_names', help: 'Names that DNS knows' }, async () => [{ value: (await dns())?.names ?? 0 }]);
+  metrics.gauge({ name: 'onehop_dns_tcp_clients', help: 'Open DNS connections over TCP' }, async () => [{ value: (await dns())?.tcpClients ?? 0 }]);
   metrics.gauge({ name: 'onehop_proxy', help: 'State and counts of the proxy', labels: ['what'] }, () =>
     Object.entries(observed.proxy()).map(([what, value]) => ({ labels: { what }, value })),
   );
+  metrics.counter({ name: 'onehop_route_calls_total', help: 'Calls of a route on this node, refused ones too (HAProxy; since its last reload)', labels: ['namespace', 'route'] }, async () =>
+    (await calls()).routes.map(({ namespace, route, calls }) => ({ labels: { namespace, route }, value: calls })),
+  );
+  metrics.counter({ name: 'onehop_refused_calls_total', help: 'Calls that the proxy answered itself, by reason', labels: ['reason'] }, async () =>
+    Object.entries((await calls()).refused).map(([reason, value]) => ({ labels: { reason }, value })),
+  );
+  metrics.counter({ name: 'onehop_answered_calls_total', help: 'Calls that servers answered, by the tier of the server: node, zone or any', labels: ['tier'] }, async () =>
+    Object.entries((await calls()).answered).map(([tier, value]) => ({ labels: { tier }, value })),
+  );
+}
+
+/** One question at a time: the metrics of one scrape share its answer. */
+function shared<T>(ask: () => Promise<T>): () => Promise<T> {
+  let asking: Promise<T> | undefined;
+  return () =>
+    (asking ??= ask().finally(() => {
+      asking = undefined;
+    }));
 }

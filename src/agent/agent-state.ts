@@ -40,7 +40,7 @@ export class AgentState {
     this.#log.debug({ generation, routes: table.routes.length, pods: table.callers.pods.length, problems: this.#problems().length }, 'table in effect');
   }
 
-  addMetrics(metrics: Metrics, parts: Pick<Observed, 'dns' | 'proxy'>): void {
+  addMetrics(metrics: Metrics, parts: Pick<Observed, 'dns' | 'proxy' | 'calls'>): void {
     addAgentMetrics(metrics, {
       table: () => this.#effect?.table,
       problems: () => this.#problems(),

@@ -90,12 +90,12 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   opened.push({ name: 'node network', close: () => network.close() });
 
   const state = new AgentState(settings, log);
-  const { proxy, checkRegexes, counters } = await openProxy(settings, log.child({ room: 'proxy' }));
+  const { proxy, checkRegexes, counters, calls } = await openProxy(settings, log.child({ room: 'proxy' }));
   opened.push({ name: 'proxy', close: (remainingMs) => proxy.close({ drainMs: remainingMs, leaveRunning: settings.haproxyAttach }) });
   const dns = openDnsFront(settings, log.child({ room: 'dns' }));
   opened.push({ name: 'dns', close: () => dns.close() });
 
-  state.addMetrics(metrics, { dns: () => dns.counters(), proxy: counters });
+  state.addMetrics(metrics, { dns: () => dns.counters(), proxy: counters, calls });
   const admin = await openAdminServer({
     listen: settings.adminListen,
     pool: settings.vipPool,

@@ -4,6 +4,7 @@ import { openEmbeddedProxy } from '../embedded/io/open-embedded-proxy.ts';
 import { openHaproxy } from '../haproxy/io/open-haproxy.ts';
 import { probeHaproxy } from '../haproxy/io/probe-haproxy.ts';
 import { openRegexCheck } from '../haproxy/io/regex-check.ts';
+import type { CallCounts } from '../model/call-counts.ts';
 import type { CheckRegexes, Proxy } from '../model/proxy.ts';
 import type { Settings } from '../settings/settings.ts';
 
@@ -14,6 +15,8 @@ export interface NodeProxy {
   readonly checkRegexes: CheckRegexes;
   /** Names and values for metrics, a fixed small set. */
   readonly counters: () => Readonly<Record<string, number>>;
+  /** What it has counted of calls. */
+  readonly calls: () => Promise<CallCounts>;
 }
 
 /**
@@ -46,6 +49,7 @@ async function openNative(settings: Settings, log: Logger): Promise<NodeProxy> {
       const { restarts, reloads, oldWorkers, configRejected } = proxy.status();
       return { restarts, reloads, old_workers: oldWorkers, config_rejected: configRejected };
     },
+    calls: () => proxy.calls(),
   };
 }
 
@@ -55,9 +59,12 @@ async function openEmbedded(log: Logger): Promise<NodeProxy> {
     proxy,
     checkRegexes: checkForEmbedded,
     counters: () => {
-      const { refused, forwarded, connections, restarts } = proxy.status();
-      const prefixed = (prefix: string, counts: Readonly<Record<string, number>>) => Object.entries(counts).map(([name, value]) => [`${prefix}_${name.replaceAll('-', '_')}`, value] as const);
-      return Object.fromEntries([...prefixed('refused', refused), ...prefixed('forwarded', forwarded), ['connections', connections], ['restarts', restarts]]);
+      const { connections, restarts } = proxy.status();
+      return { connections, restarts };
+    },
+    calls: async () => {
+      const { refused, forwarded } = proxy.status();
+      return { routes: [], refused, answered: forwarded };
     },
   };
 }

@@ -163,6 +163,18 @@ describe('an agent with --haproxy-attach', () => {
   });
 });
 
+describe('metrics', () => {
+  it.each(['haproxy', 'embedded'])('count calls by what became of them (%s)', async (proxy) => {
+    const { agent, vip } = await startServing([`--proxy=${proxy}`]);
+    await callCart(vip);
+    expect(await call({ host: vip, port: 8080, from: '127.88.70.77' })).toMatchObject({ status: 403, reason: 'caller-unknown' });
+    const { body } = await call({ host: agent.adminAddress, port: 9810, path: '/metrics' });
+    expect(body).toContain('onehop_answered_calls_total{tier="node"} 2');
+    expect(body).toContain('onehop_refused_calls_total{reason="caller-unknown"} 1');
+    expect(body.includes('onehop_route_calls_total{namespace="shop",route="cart"} 3')).toBe(proxy === 'haproxy');
+  });
+});
+
 describe('what cannot be served', () => {
   it.each(['haproxy', 'embedded'])('a port taken by a wildcard listener at a cold start is a Problem, other routes go on (%s)', async (proxy) => {
     const folders = newFolders();

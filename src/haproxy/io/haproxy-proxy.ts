@@ -4,6 +4,7 @@
 //   by us or by anybody else's supervisor, brings back exactly that.
 // - A candidate reaches the run dir only after `haproxy -c` accepted it; one that fails to start is taken back.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { NO_CALLS, type CallCounts } from '../../model/call-counts.ts';
 import { messageOf } from '../../model/coded-error.ts';
 import { objectKey } from '../../model/names.ts';
 import type { Problem } from '../../model/problem.ts';
@@ -15,6 +16,7 @@ import { findCulprits } from '../find-culprits.ts';
 import type { Culprits } from '../find-culprits.ts';
 import { parseListeners } from '../parse-answers.ts';
 import type { Processes } from '../parse-answers.ts';
+import { parseStats } from '../parse-stats.ts';
 import { filesOf, planChange } from '../plan-change.ts';
 import type { Step } from '../plan-change.ts';
 import { configDigest, renderConfig } from '../render-config.ts';
@@ -25,7 +27,7 @@ import { bisectCulprit } from './bisect-culprit.ts';
 import { canBind } from './can-bind.ts';
 import { openConfigCheck } from './check-config.ts';
 import type { CheckConfig } from './check-config.ts';
-import { replaceMap } from './cli-socket.ts';
+import { askCli, replaceMap } from './cli-socket.ts';
 import { readFiles, readLiveMaps, writeFiles } from './config-files.ts';
 import type { Master, Outcome } from './master.ts';
 import type { RunLock } from './run-lock.ts';
@@ -80,6 +82,8 @@ export class HaproxyProxy implements Proxy {
   readonly #parts: HaproxyProxyParts;
   readonly #check: CheckConfig;
   #applied: RenderedConfig | undefined;
+  /** The table last given, whose names the counters bear. */
+  #table: RouteTable | undefined;
   #processes: Processes | undefined;
   /** Routes that HAProxy refused, with the very route it refused: unchanged, they are not tried again. */
   readonly #quarantined = new Map<string, { readonly route: string; readonly problem: Problem }>();
@@ -144,6 +148,13 @@ export class HaproxyProxy implements Proxy {
     };
   }
 
+  /** What the running worker has counted; nothing while none answers. */
+  async calls(): Promise<CallCounts> {
+    const table = this.#table;
+    const answer = table === undefined ? '' : await askCli(this.#parts.master.statsSocket, 'show stat').catch(() => '');
+    return table === undefined || answer === '' ? NO_CALLS : parseStats(answer, table);
+  }
+
   async close(how: { readonly drainMs: number; readonly leaveRunning: boolean }): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -168,6 +179,7 @@ export class HaproxyProxy implements Proxy {
   }
 
   async #apply(whole: RouteTable): Promise<readonly Problem[]> {
+    this.#table = whole;
     const { render, binary } = this.#parts;
     const { table, problems: leftOut } = fitListeners(whole, render.fileDescriptors);
     const problems = new Map(leftOut.map((one) => [`${one.object.namespace}/${one.object.name}`, one]));

@@ -1,0 +1,55 @@
+import type { CallCounts } from '../model/call-counts.ts';
+import { listenerKey } from '../model/proxy.ts';
+import type { RouteTable, Tier } from '../model/route-table.ts';
+import { REFUSAL_BACKENDS } from './render-global.ts';
+import { backendNames, frontendName } from './section-names.ts';
+
+type Row = Readonly<Record<string, string>>;
+
+/**
+ * Reads `show stat` (management guide, 9.1, "CSV format") of a worker that serves this table. A worker counts from its own start.
+ * Server failures are what a backend answered with a 5xx and none of its servers did.
+ */
+export function parseStats(csv: string, table: RouteTable): CallCounts {
+  const rows = parseRows(csv);
+  const number = (row: Row | undefined, column: string): number => Number(row?.[column] ?? 0) || 0;
+  const answers = (row: Row): number => ['hrsp_1xx', 'hrsp_2xx', 'hrsp_3xx', 'hrsp_4xx', 'hrsp_5xx'].reduce((sum, column) => sum + number(row, column), 0);
+  const bySection = Map.groupBy(rows, (row) => row['pxname'] ?? '');
+  const rowOf = (section: string, kind: 'FRONTEND' | 'BACKEND'): Row | undefined => bySection.get(section)?.find((row) => row['svname'] === kind);
+
+  const answered: Partial<Record<Tier, number>> = {};
+  let failed = 0;
+  for (const route of table.routes) {
+    const names = backendNames(route);
+    for (const [index, version] of route.versions.entries()) {
+      const section = names[index] ?? '';
+      const tiers = new Map([...version.active, ...version.backup].map(({ address, port, tier }) => [listenerKey(address, port), tier]));
+      let fromServers = 0;
+      for (const row of bySection.get(section) ?? []) {
+        const tier = tiers.get(row['svname'] ?? '');
+        if (tier === undefined) continue;
+        answered[tier] = (answered[tier] ?? 0) + (route.protocol === 'http' ? answers(row) : number(row, 'lbtot'));
+        fromServers += number(row, 'hrsp_5xx');
+      }
+      if (route.protocol === 'http') failed += Math.max(0, number(rowOf(section, 'BACKEND'), 'hrsp_5xx') - fromServers);
+    }
+  }
+  return {
+    routes: table.routes.map((route) => {
+      const row = rowOf(frontendName(route), 'FRONTEND');
+      return { namespace: route.namespace, route: route.name, calls: number(row, route.protocol === 'http' ? 'req_tot' : 'stot') };
+    }),
+    refused: { ...Object.fromEntries(REFUSAL_BACKENDS.map((code) => [code, number(rowOf(code, 'BACKEND'), 'req_tot')])), failed },
+    answered,
+  };
+}
+
+function parseRows(csv: string): readonly Row[] {
+  const [head = '', ...lines] = csv.split('\n').filter((line) => line !== '');
+  const columns = head.replace(/^# /, '').split(',');
+  // No field that is read here can hold a comma or a quote: section names are labels, server names addresses.
+  return lines.map((line) => {
+    const fields = line.split(',');
+    return Object.fromEntries(columns.map((column, i) => [column, fields[i] ?? '']));
+  });
+}

@@ -1,0 +1,32 @@
+import { describe, expect, it } from 'vitest';
+import { parseStats } from '../../../src/haproxy/parse-stats.ts';
+import { anEndpoint, aRoute, aTable, aVersion } from '../../support/route-tables.ts';
+
+const COLUMNS = ['pxname', 'svname', 'stot', 'lbtot', 'hrsp_2xx', 'hrsp_5xx', 'req_tot'];
+const csv = (...rows: (string | number)[][]) => [`# ${COLUMNS.join(',')},`, ...rows.map((row) => `${row.join(',')},`), ''].join('\n');
+
+describe('show stat', () => {
+  const near = anEndpoint('127.88.72.1', 80);
+  const far = anEndpoint('127.88.72.2', 80, { tier: 'any' });
+  const table = aTable([aRoute('cart', { vip: '127.72.9.1', listen: 80, versions: [aVersion('cart-a', [near], { backup: [far] })] })], []);
+
+  it('gives calls by route, refusals by code and answers by tier', () => {
+    const counts = parseStats(
+      csv(
+        ['shop.cart', 'FRONTEND', 4, '', 8, 3, 20],
+        ['shop.cart.cart-a', '127.88.72.1:80', 9, 9, 7, 1, 0],
+        ['shop.cart.cart-a', '127.88.72.2:80', 2, 2, 1, 0, 0],
+        ['shop.cart.cart-a', 'BACKEND', 11, 11, 8, 3, 11],
+        ['acl-denied', 'BACKEND', 6, 0, 0, 0, 6],
+      ),
+      table,
+    );
+    expect(counts.routes).toEqual([{ namespace: 'shop', route: 'cart', calls: 20 }]);
+    expect(counts.answered).toEqual({ node: 8, any: 1 });
+    expect(counts.refused).toMatchObject({ 'acl-denied': 6, 'no-version': 0, failed: 2 });
+  });
+
+  it('of a worker that does not know the route yet gives zeros', () => {
+    expect(parseStats(csv(), table).routes).toEqual([{ namespace: 'shop', route: 'cart', calls: 0 }]);
+  });
+});
