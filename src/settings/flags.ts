@@ -122,7 +122,7 @@ export const FLAGS: { readonly [Key in keyof Settings]: Flag<Settings[Key]> } = 
     name: 'state-dir',
     value: 'DIR',
     default: '/var/lib/onehop',
-    help: 'what must outlive a restart: the last known good snapshot, the addresses given out',
+    help: 'what must outlive a restart: the addresses given to routes',
     parse: (text, facts) => parse.parsePath(text, facts.workingDirectory),
   },
   clientIp: {

@@ -1,5 +1,6 @@
 import { relative, sep } from 'node:path';
-import type { Problem } from '../../model/problem.ts';
+import { messageOf } from '../../model/coded-error.ts';
+import { problem, type Problem } from '../../model/problem.ts';
 import type { CheckRegexes } from '../../model/proxy.ts';
 import type { Snapshot } from '../../model/snapshot.ts';
 import { buildSnapshot, sayKept } from '../build-snapshot.ts';
@@ -89,14 +90,21 @@ export class FolderReader {
     if (before !== undefined && kept.length > 0 && file.size === 0 && this.#isInDoubt(file.path, nowMs)) return before;
     // An unsettled file is read once more by the next scan; the parser knows the same text again.
     const stamp = Math.abs(nowMs - file.modifiedMs) < RACY_MS ? 'unsettled' : file.stamp;
+    let text: string;
     try {
-      const { objects, problems } = await this.#parser.parse(await readFileText(file.realPath), file.path);
+      text = await readFileText(file.realPath);
+    } catch (error) {
+      // Tried again by the next scan: permissions of the folder may change without the file's stamp.
+      return fails(unreadableProblem(file.path, error), 'unread');
+    }
+    try {
+      const { objects, problems } = await this.#parser.parse(text, file.path);
       this.#doubtfulSinceMs.delete(file.path);
       if (objects !== undefined) return { path: file.path, stamp, objects, problems };
       return { path: file.path, stamp, objects: kept, problems: kept.length > 0 ? problems.map(sayKept) : problems };
     } catch (error) {
-      // Tried again by the next scan: permissions of the folder, or the parser, may change without the file's stamp.
-      return fails(unreadableProblem(file.path, error), 'unread');
+      // What ended the parser would end it again: tried once more only when the file changes.
+      return fails(unparsableProblem(file.path, error), file.stamp);
     }
   }
 
@@ -120,6 +128,15 @@ export class FolderReader {
     return this.#snapshot === undefined ? snapshot : keepIdentity(this.#snapshot, snapshot);
   }
 }
+
+const unparsableProblem = (path: string, error: unknown): Problem =>
+  problem({
+    code: 'file-too-heavy',
+    object: { kind: 'File', name: path },
+    message: `it was given up: ${messageOf(error)}`,
+    remedy: 'split it into smaller files',
+    origin: { file: path },
+  });
 
 /** Whether an unreadable folder (or the file itself) hides what became of the file. */
 const isBelow = (path: string, { unreadable }: Listing): boolean => unreadable.some((folder) => isIn(folder.path, path));
