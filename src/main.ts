@@ -5,6 +5,8 @@ import process from 'node:process';
 const USAGE_ERROR = 2;
 
 const [command = '--help', ...argv] = process.argv.slice(2);
+// `onehop render ... | head`: the reader has seen enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 3));
 process.exitCode = await run();
 
 /** Hands over to one main; each is loaded only when it is asked for. */

@@ -33,7 +33,7 @@ export class AgentState {
   publish(effect: InEffect): void {
     this.#effect = effect;
     const { appeared, resolved, waiting } = this.#problemLog.update(this.#problems(), MAX_LOGGED);
-    for (const one of appeared) this.#log.warn({ code: one.code, object: one.object }, problemLine(one));
+    for (const one of appeared) this.#log[one.severity === 'error' ? 'error' : 'warn']({ code: one.code, object: one.object }, problemLine(one));
     for (const one of resolved) this.#log.info(`resolved: ${problemLine(one)}`);
     if (waiting > 0) this.#log.warn(`${waiting} more problems follow; 'onehop routes' shows all`);
     const { table, generation } = effect;

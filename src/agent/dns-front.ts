@@ -5,6 +5,7 @@ import { ListenError } from '../dns/io/listen-error.ts';
 import { openDnsServer, type DnsServer } from '../dns/io/open-dns-server.ts';
 import type { Zone } from '../dns/zone.ts';
 import { CodedError } from '../model/coded-error.ts';
+import { whoListens } from '../node/io/ports.ts';
 import { ownAddresses } from '../node/io/read-node.ts';
 import { listenerKey } from '../model/proxy.ts';
 import type { Settings } from '../settings/settings.ts';
@@ -26,6 +27,11 @@ export function openDnsFront(settings: Settings, log: Logger): DnsFront {
     serve: async (zone) => {
       if (closed) return;
       if (server !== undefined) return server.update(zone);
+      for (const { address, port } of settings.dnsListen) {
+        // Another generation may share the port while it hands over; anybody else would answer half of the queries.
+        const others = await whoListens(port, address);
+        for (const one of others) log.warn(`${listenerKey(one.address, port)} is also held by ${one.owner === undefined ? `a program of uid ${one.uid}` : `${one.owner.program} (pid ${one.owner.pid})`}: both answer until one ends`);
+      }
       const opened = await openDnsServer({
         listen: settings.dnsListen,
         zone,

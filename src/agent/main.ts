@@ -106,7 +106,8 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
     routes: state.adminRoutes({ proxy: proxy.kind, pid: process.pid }),
     onError: (what, error) => log.error({ what, error }, 'admin request failed'),
   });
-  opened.unshift({ name: 'admin server', close: () => admin.close() });
+  // Closed after proxy and DNS, so that one can watch the drain, and before the node network, whose addresses it may listen on.
+  opened.splice(1, 0, { name: 'admin server', close: () => admin.close() });
   for (const warning of admin.warnings) log.warn(warning);
 
   const fatal = Promise.withResolvers<never>();

@@ -1,6 +1,10 @@
 import type { Logger } from '../daemon/io/logger.ts';
 import type { RouteTable } from '../model/route-table.ts';
+import { CodedError } from '../model/coded-error.ts';
+import { poolContains } from '../model/vip-pool.ts';
 import { ensureNode, removeNode } from '../node/io/ensure-node.ts';
+import { listenersInPool } from '../node/io/ports.ts';
+import { ownAddresses } from '../node/io/read-node.ts';
 import type { NodeStep } from '../node/plan-node.ts';
 import type { Settings } from '../settings/settings.ts';
 
@@ -22,6 +26,7 @@ export interface NodeNetwork {
 export async function openNodeNetwork(settings: Settings, now: () => number, log: Logger): Promise<NodeNetwork> {
   const { vipPool: pool, poolRoute, haproxyAttach } = settings;
   const applied: NodeStep[] = [];
+  let installed = false;
   let vips6: readonly string[] = [];
   let checkedAtMs = 0;
   const bring = async (): Promise<void> => {
@@ -29,9 +34,21 @@ export async function openNodeNetwork(settings: Settings, now: () => number, log
     const steps = await ensureNode({ pool, vips6 });
     checkedAtMs = now();
     applied.push(...steps);
-    for (const step of steps) log.info(step, 'node network');
+    for (const step of steps) {
+      if (installed) log.warn(step, 'was gone or changed by somebody else, and is installed again');
+      else log.info(step, 'node network');
+    }
   };
+  const inside = poolRoute && !pool.loopback ? ownAddresses().filter((address) => poolContains(pool, address)) : [];
+  if (inside.length > 0) {
+    throw new CodedError({
+      code: 'pool-overlap',
+      message: `the pool ${pool.cidr} contains this node's own address ${inside[0] ?? ''}: every address of that network would become local`,
+      remedy: 'choose another --vip-pool',
+    });
+  }
   await bring();
+  installed = true;
   return {
     ensure: async ({ routes }) => {
       const wanted = routes.flatMap((route) => [route.vip6, route.globalVip6].filter((address) => address !== undefined));
@@ -41,7 +58,12 @@ export async function openNodeNetwork(settings: Settings, now: () => number, log
       if (!same || now() - checkedAtMs >= RECHECK_MS) await bring();
     },
     close: async () => {
-      if (!poolRoute || haproxyAttach) return;
+      if (!poolRoute || haproxyAttach || pool.loopback) return;
+      const users = await listenersInPool(pool);
+      if (users.length > 0) {
+        log.warn({ users }, 'the pool route and the claim table stay: other programs of this node use them');
+        return;
+      }
       for (const step of await removeNode({ pool, vips6 }, applied)) log.info(step, 'node network');
     },
   };

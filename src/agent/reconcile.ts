@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { buildDesired, type DesiredMemory, type DesiredOptions } from '../desired/build-desired.ts';
 import type { Zone } from '../dns/zone.ts';
-import type { Problem } from '../model/problem.ts';
+import { CodedError, messageOf } from '../model/coded-error.ts';
+import { problem, type Problem } from '../model/problem.ts';
 import { listenerKey, type Proxy } from '../model/proxy.ts';
 import type { RouteTable } from '../model/route-table.ts';
 import type { Snapshot } from '../model/snapshot.ts';
@@ -40,7 +41,7 @@ export interface InEffect {
  */
 export async function reconcile(world: World, snapshot: Snapshot, before: Pick<InEffect, 'generation' | 'ledger'> & Partial<InEffect>): Promise<InEffect> {
   const { table, zone, ledger, memory } = buildDesired(snapshot, world.options(), before.ledger, world.now(), before.memory);
-  await world.saveLedger(ledger);
+  const unsaved = await saveLedger(world, ledger, table.node);
   await world.prepareNode(table);
 
   const open = world.proxy.listeners();
@@ -50,8 +51,19 @@ export async function reconcile(world: World, snapshot: Snapshot, before: Pick<I
   const applied = await world.proxy.apply(served.table);
 
   await world.serveZone(zone);
-  const problems = [...served.problems, ...applied];
+  const problems = [...unsaved, ...served.problems, ...applied];
   return { generation: before.generation + (isSame(before, table, problems) ? 0 : 1), table, problems, ledger, memory };
+}
+
+/** A full disk must not keep routes from changing; only after a restart might a new route get another address. */
+async function saveLedger(world: World, ledger: VipLedger, node: string): Promise<readonly Problem[]> {
+  try {
+    await world.saveLedger(ledger);
+    return [];
+  } catch (error) {
+    const remedy = error instanceof CodedError ? error.remedy : 'make room in the state folder';
+    return [problem({ code: 'state-unsaved', object: { kind: 'Node', name: node }, message: `the addresses given to routes could not be saved: ${messageOf(error)}`, remedy })];
+  }
 }
 
 /** Whether a pass left everything as it was: unchanged routes and callers keep their identity. */

@@ -28,7 +28,7 @@ Exit codes: 0 all is well, 1 problems found, 2 wrong usage.
         print(terminal, name, finding);
       }
     }
-    terminal.out(problems === 0 ? 'all is well\n' : `${problems} problems found\n`);
+    terminal.out(problems === 0 ? 'all is well\n' : `${problems} ${problems === 1 ? 'problem' : 'problems'} found\n`);
     return problems === 0 ? 0 : 1;
   },
 };

@@ -9,6 +9,8 @@ export interface CallQuestion {
   /** Host of the URL, or a name: `svc21`, `svc21.global`, `svc21.shop.route.internal`, `shop/svc21`, or an address. */
   readonly host: string;
   readonly port?: number;
+  /** The port that a URL without one means. */
+  readonly impliedPort?: number;
   /** `namespace/pod`, `pod`, an address, or `host` for a process of the node. */
   readonly from: string;
   readonly headers: ReadonlyMap<string, string>;
@@ -42,7 +44,7 @@ export function explainCall(view: TableView, question: CallQuestion, matches: Ma
   const source = findSource(view, question.from);
   if (source === undefined) {
     const known = view.table.callers.pods.map((caller) => `${caller.namespace}/${caller.pod}`).slice(0, 8).join(', ');
-    return { error: `there is no live pod '${question.from}' on node ${view.table.node}; pods here: ${known || 'none'}` };
+    return { error: `there is no live pod '${question.from}' on node ${view.table.node}; pods here: ${known || 'none'} (--node-name asks for another node of a folder)` };
   }
   const identity = identify(buildCallerIndex(view.table.callers), source);
   const target = findRoute(view, question.host, identity);

@@ -50,7 +50,7 @@ Exit codes: 0 the call is served, 1 it is refused, 2 wrong usage, 3 no agent ans
     const dns = fromFolder ? undefined : await askDns(view.dnsListen, explanation.dnsName);
     const running = fromFolder || view.proxy !== 'haproxy' ? undefined : await lookUpHeaderMap(runDir, explanation.route, question.headers);
     const refused = notInEffect(view, explanation).length > 0 || explanation.outcomes.every(({ decision }) => decision.kind === 'refuse');
-    if (own['json'] === undefined) terminal.out(renderExplanation(view, explanation, { dns, running }));
+    if (own['json'] === undefined) terminal.out(renderExplanation(view, explanation, { dns, running, impliedPort: question.impliedPort }));
     else terminal.out(`${JSON.stringify({ ...explanation, dns, running }, null, 2)}\n`);
     return refused ? 1 : 0;
   },
@@ -85,13 +85,14 @@ function parseQuestion(target: string, from: string, headerLines: readonly strin
   const url = new URL(target);
   if (url.protocol !== 'http:') throw new UsageError(`${url.protocol}// is not explained; use http:// or a name`);
   const host = url.hostname.replace(/^\[|\]$/g, '');
-  return { host, from, headers, ...(url.port === '' ? {} : { port: Number(url.port) }) };
+  return { host, from, headers, ...(url.port === '' ? { impliedPort: 80 } : { port: Number(url.port) }) };
 }
 
 /** What the running parts say, beside what the rules say; undefined where they were not asked. */
 interface Observed {
   readonly dns: string | undefined;
   readonly running: string | undefined;
+  readonly impliedPort: number | undefined;
 }
 
 function renderExplanation(view: TableView, explanation: Explanation, observed: Observed): string {
@@ -99,6 +100,7 @@ function renderExplanation(view: TableView, explanation: Explanation, observed: 
   const caller = identity.kind === 'pod' ? `pod ${identity.caller.namespace}/${identity.caller.pod}, ServiceAccount ${identity.caller.serviceAccount}` : identity.kind;
   const lines = [
     `route     ${objectKey(route)} (${route.protocol}, port ${route.listen}), called by its ${explanation.arrivedOn === 'global' ? 'global' : 'own'} name`,
+    ...(observed.impliedPort === undefined || observed.impliedPort === route.listen ? [] : [`port      the URL means port ${observed.impliedPort}, the route listens on ${route.listen}: write the port into the URL`]),
     `dns       ${explanation.dnsName} -> ${explanation.vip}${observed.dns === undefined ? '' : ` (the running server answers ${observed.dns})`}`,
     `caller    ${explanation.source}: ${caller}`,
     ...steps.filter((step) => step.rule !== 'route' && step.rule !== 'caller').map((step) => `${step.rule.padEnd(9)} ${step.passed ? 'passed' : 'refused'}: ${step.detail}`),

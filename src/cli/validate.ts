@@ -46,7 +46,7 @@ Exit codes: 0 no problems, 1 problems found, 2 wrong usage.
     for (const one of problems) terminal.out(`${one.severity}: ${problemLine(one)}\n`);
     const errors = problems.filter((one) => one.severity === 'error').length;
     const warnings = problems.length - errors;
-    terminal.out(`${objects} objects: ${errors} errors, ${warnings} warnings\n`);
+    terminal.out(`${count(objects, 'object')}: ${count(errors, 'error')}, ${count(warnings, 'warning')}\n`);
     return errors > 0 || (own['strict'] !== undefined && warnings > 0) ? 1 : 0;
   },
 };
@@ -69,3 +69,5 @@ function withoutForeignPins(snapshot: Snapshot): Snapshot {
   const inPool = (vip: string | undefined): boolean => vip === undefined || isRouteVip(pool, vip);
   return { ...snapshot, serviceRoutes: snapshot.serviceRoutes.map((route) => (inPool(route.status.vip) && inPool(route.status.globalVip) ? route : { ...route, status: {} })) };
 }
+
+const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? '' : 's'}`;

@@ -25,7 +25,7 @@ export function nodeProblem(node: string, code: string, messages: string): Probl
   return problem({
     code,
     object: { kind: 'Node', name: node },
-    message: `HAProxy keeps its last good configuration: ${alert}`,
-    remedy: 'see haproxy.log in the run dir, and onehop doctor',
+    message: `HAProxy could not be brought to this configuration, what it had goes on: ${alert}`,
+    remedy: 'see haproxy.log in the run dir (is its file system full?), and onehop doctor',
   });
 }

@@ -48,6 +48,9 @@ export function parseObject(raw: unknown, context: ParseContext, locate: Locate)
   if (kind === 'List' || (kind.endsWith('List') && Array.isArray(raw['items']))) return parseList(raw, context, locate);
   const parsed = PARSERS.get(`${apiVersion} ${kind}`)?.(raw, context, locate);
   if (parsed !== undefined) return { objects: [parsed], problems: [] };
+  if (apiVersion.startsWith('paas.io/') && kind !== 'ServiceRoute') {
+    return { objects: [], problems: [notAnObject(locate, `there is no kind '${kind.slice(0, 60)}' in ${apiVersion.slice(0, 60)}`, 'set kind to ServiceRoute')] };
+  }
   const expected = EXPECTED_VERSION.get(kind);
   const problems =
     expected === undefined || expected === apiVersion

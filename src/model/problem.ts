@@ -73,5 +73,7 @@ export function problemLine(p: Problem): string {
   const where = p.origin === undefined ? '' : `${printable(p.origin.file, 200)}${p.origin.line === undefined ? '' : `:${p.origin.line}`}: `;
   const name = p.object.namespace === undefined ? p.object.name : `${p.object.namespace}/${p.object.name}`;
   const field = p.field === undefined ? '' : ` ${p.field}`;
-  return `${where}${p.object.kind} ${name}${field}: ${p.message} [${p.code}]; ${p.remedy}`;
+  // A file that is at fault itself stands in front already.
+  const object = p.object.kind === 'File' && where !== '' ? '' : `${p.object.kind} ${name}${field}: `;
+  return `${where}${object}${p.message} [${p.code}]; ${p.remedy}`;
 }

@@ -47,6 +47,7 @@ describe('the demo', () => {
     ['X-Group: testers', /^svc21-b-1\n$/],
     ['onehop explain', /50%: version svc21-a[^]*50%: version svc21-b/],
     ['onehop routes', /4 routes, 6 local pods[^]*no problems/],
+    ['onehop doctor', /all is well/],
   ])('its line "%s" does what it says', async (part, answer) => {
     expect(await copy(part)).toMatch(answer);
   });
@@ -54,6 +55,11 @@ describe('the demo', () => {
   it('splits the canary between both versions', async () => {
     const counts = [...(await copy('seq 20')).matchAll(/(\d+) svc21-([ab])-1/g)].map((match) => Number(match[1]));
     expect(counts.reduce((sum, count) => sum + count, 0)).toBe(20);
+  });
+
+  it('beside another one says so in one line, and leaves nothing', async () => {
+    const second = await run(process.execPath, [join(ROOT, 'docs/examples/demo/start.ts')]).catch((error: { code: number; stderr: string }) => error);
+    expect(second).toMatchObject({ code: 3, stderr: expect.stringMatching(/^the demo's pods cannot listen: .*\n$/) });
   });
 
   it('ends with Ctrl-C and leaves nothing', async () => {

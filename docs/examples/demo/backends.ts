@@ -1,10 +1,10 @@
 import { createServer, request, type Server } from 'node:http';
 
-/** Pods of the demo: each answers with its own name. `calls`: a route that it calls first, whose answer it returns after its name. */
+/** A pod of the demo: it answers with its own name. `calls`: a route that it calls first, whose answer it returns after its name. */
 export interface Backend {
   readonly pod: string;
   readonly address: string;
-  readonly calls?: { readonly host: string; readonly port: number };
+  readonly calls?: () => { readonly host: string; readonly port: number };
 }
 
 const PORT = 8080;
@@ -19,7 +19,7 @@ function openBackend(backend: Backend): Promise<Server> {
     incoming.resume();
     const answer = (text: string): void => void outgoing.end(`${text}\n`);
     if (backend.calls === undefined) answer(backend.pod);
-    else callNext(backend, backend.calls).then((text) => answer(`${backend.pod} -> ${text}`), (error: unknown) => answer(`${backend.pod} -> ${String(error)}`));
+    else callNext(backend, backend.calls()).then((text) => answer(`${backend.pod} -> ${text}`), (error: unknown) => answer(`${backend.pod} -> ${String(error)}`));
   });
   return new Promise((resolve, reject) => {
     server.once('error', reject);

@@ -338,7 +338,7 @@ export class HaproxyProxy implements Proxy {
     this.#backoffMs = Math.min(MAX_BACKOFF_MS, Math.max(200, this.#backoffMs * 2));
     const outcome = await this.#start(this.#applied);
     await this.#refresh();
-    if (outcome.ok) events.onChange('restarted: HAProxy had ended');
+    if (outcome.ok) events.onFault('HAProxy had ended and was started again');
     else events.onFault(`HAProxy ended and does not start: ${lastAlert(outcome.messages)}`);
   }
 

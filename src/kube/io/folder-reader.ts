@@ -18,6 +18,8 @@ interface FileState extends FileContent {
 
 /** An editor that saves by deleting and writing anew is done by then; a file still gone or empty after it is meant so. */
 const DOUBT_MS = 150;
+/** A shell empties a file first and fills it when its command is done: `kubectl get ... > routes.yaml` takes a second or two. */
+const EMPTY_DOUBT_MS = 3_000;
 /** A file system's clock ticks in 1..10 ms: a second write within one tick need not change the stamp. */
 const RACY_MS = 50;
 const READ_AT_ONCE = 8;
@@ -35,7 +37,7 @@ export interface Scan {
  * Keeps what a folder holds, scan by scan. Invariants:
  * - one scan at a time (the caller sees to it); a file is read only when its stamp changed;
  * - what cannot be read (file, folder, no YAML any more) keeps its last content, with a Problem that says so;
- * - a file that vanished or became empty keeps its content for {@link DOUBT_MS};
+ * - a file that vanished keeps its content for {@link DOUBT_MS}, one that became empty for {@link EMPTY_DOUBT_MS};
  * - objects, and lists of them, that did not change keep their identity.
  */
 export class FolderReader {
@@ -87,7 +89,7 @@ export class FolderReader {
       problems: [kept.length > 0 ? sayKept(found) : found],
     });
     if (file.refused !== undefined) return fails(file.refused, file.stamp);
-    if (before !== undefined && kept.length > 0 && file.size === 0 && this.#isInDoubt(file.path, nowMs)) return before;
+    if (before !== undefined && kept.length > 0 && file.size === 0 && this.#isInDoubt(file.path, nowMs, EMPTY_DOUBT_MS)) return before;
     // An unsettled file is read once more by the next scan; the parser knows the same text again.
     const stamp = Math.abs(nowMs - file.modifiedMs) < RACY_MS ? 'unsettled' : file.stamp;
     let text: string;
@@ -109,10 +111,10 @@ export class FolderReader {
   }
 
   /** True until the file has been gone or empty for long enough to be believed. */
-  #isInDoubt(path: string, nowMs: number): boolean {
+  #isInDoubt(path: string, nowMs: number, doubtMs = DOUBT_MS): boolean {
     const sinceMs = this.#doubtfulSinceMs.get(path) ?? nowMs;
     this.#doubtfulSinceMs.set(path, sinceMs);
-    if (nowMs - sinceMs < DOUBT_MS) return true;
+    if (nowMs - sinceMs < doubtMs) return true;
     this.#doubtfulSinceMs.delete(path);
     return false;
   }

@@ -3,6 +3,7 @@ import { createServer } from 'node:net';
 import { basename } from 'node:path';
 import { systemCode } from '../../model/coded-error.ts';
 import { listenerKey } from '../../model/proxy.ts';
+import { poolContains, type VipPool } from '../../model/vip-pool.ts';
 import { describeDenied, describeTaken, describeUnavailable, isWildcard } from '../describe-failure.ts';
 import type { Owner, PortFailure, WantedListener } from '../describe-failure.ts';
 import { parseListeningSockets } from '../parse-proc-net.ts';
@@ -76,6 +77,17 @@ export async function whoListens(port: number, address?: string): Promise<readon
     const owner = owners.get(socket.inode);
     return owner === undefined ? socket : { ...socket, owner };
   });
+}
+
+/** Programs that still listen (TCP) on addresses of the pool: another agent, or a HAProxy that outlived its own. */
+export async function listenersInPool(pool: VipPool): Promise<readonly string[]> {
+  const inside = (await readListeningSockets()).filter((socket) => poolContains(pool, socket.address));
+  const owners = await findOwners(inside.map((socket) => socket.inode));
+  const name = ({ inode, uid }: ListeningSocket): string => {
+    const owner = owners.get(inode);
+    return owner === undefined ? `a program of uid ${uid}` : `${owner.program} (pid ${owner.pid})`;
+  };
+  return [...new Set(inside.map(name))];
 }
 
 /** Binds and closes. Resolves with the error's code, undefined when it could be bound. */
