@@ -1,10 +1,11 @@
+import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { LabAgent } from '../support/lab/agent.ts';
 import { call, get, load, resolve } from '../support/lab/calls.ts';
 import { openLab } from '../support/lab/lab.ts';
 import type { Lab } from '../support/lab/lab.ts';
 import { ObjectFolder } from '../support/lab/object-folder.ts';
-import { eventually, inside, must } from '../support/lab/run.ts';
+import { eventually, inside, must, run, start, stop } from '../support/lab/run.ts';
 
 const CART = '169.254.193.1';
 const PAIR = '169.254.193.2';
@@ -96,6 +97,32 @@ test('a pool route and a claim that somebody removed come back', async () => {
   await eventually('the route is back', async () => (await inNode('ip', 'route', 'show', 'table', 'local')).includes(`local ${POOL} dev lo`), 30_000);
   await eventually('the claim is back', async () => (await inNode('nft', 'list', 'tables')).includes('table ip onehop'), 30_000);
   expect(await call(lab, web(), CART, 20)).toEqual({ cart1: 20 });
+});
+
+/** The agent's command line with other values of some flags. */
+function withFlags(flags: Readonly<Record<string, string>>): readonly string[] {
+  const kept = agent.argv.filter((text, i) => flags[text] === undefined && flags[agent.argv[i - 1] ?? ''] === undefined);
+  return inside(lab.node('n1').netns, [...kept, ...Object.entries(flags).flat()]);
+}
+
+test.each([
+  ['with the same flags', {}, /run-dir/],
+  ['with folders and ports of its own', { '--run-dir': 'OTHER', '--state-dir': 'OTHER', '--admin-listen': '127.0.0.1:9811', '--dns-listen': '127.0.0.1:5454' }, /port-taken/],
+])('a second agent on the node %s takes nothing away from the first when it ends', async (_what, flags, said) => {
+  const own = Object.fromEntries(Object.entries(flags).map(([flag, value]) => [flag, value.replace('OTHER', `${lab.folder}/other`)]));
+  const second = start(withFlags(own), `${agent.logFile}.second`);
+  await eventually('the second one says what is wrong', async () => said.test(await readFile(`${agent.logFile}.second`, 'utf8')));
+  await stop(second, 'SIGTERM', 30_000);
+  expect(await inNode('ip', 'route', 'show', 'table', 'local')).toContain(POOL);
+  expect(await inNode('nft', 'list', 'table', 'ip', 'onehop')).toContain('dnat');
+  expect(await call(lab, web(), CART, 20)).toEqual({ cart1: 20 });
+});
+
+test("a pool around the node's own address is refused, and not made local", async () => {
+  const [first = ''] = /(?<=inet )\d+/.exec(await inNode('ip', '-4', '-o', 'addr', 'show', 'scope', 'global')) ?? [];
+  const wide = withFlags({ '--vip-pool': `${first}.0.0.0/8`, '--run-dir': `${lab.folder}/wide`, '--state-dir': `${lab.folder}/wide` });
+  expect(await run(wide)).toMatchObject({ code: 3, stderr: expect.stringContaining('pool-overlap') });
+  expect(await inNode('ip', 'route', 'show', 'table', 'local')).not.toContain(`local ${first}.0.0.0/8`);
 });
 
 test('with an IPv6 pool each route also has an address there', async () => {
