@@ -356,7 +356,8 @@ describe('failing servers', () => {
   });
 
   it('passes on an answer that comes before the request was read', async () => {
-    const server = await started(startHttp((_request, response) => response.writeHead(413, { Connection: 'close' }).end('too large')));
+    // It does not close at once: a close with unread data is a TCP reset, which may overtake the answer.
+    const server = await started(startHttp((_request, response) => response.writeHead(413).end('too large')));
     await serving(route('svc', VIP, [version('v', [server.at])]));
     const request = http.request({ host: VIP, port: 8080, localAddress: POD_B, agent: false, method: 'POST' });
     request.on('error', () => {});

@@ -64,7 +64,7 @@ describe('what cannot be explained is said with what there is', () => {
     ['login', 'host', "'login' is no route's name or address for this caller; there is front/login, shop/login"],
     ['cart', 'front/web', "'cart' is no route's name or address for this caller; there is shop/cart"],
     ['nosuch.shop', 'host', "'nosuch.shop' is no route's name or address for this caller; see 'onehop routes'"],
-    ['cart', 'shop/gone', "there is no live pod 'shop/gone' on node n1; pods here: shop/web, front/web"],
+    ['cart', 'shop/gone', "there is no live pod 'shop/gone' on node n1; pods here: shop/web, front/web (--node-name asks for another node of a folder)"],
   ])('%s by %s', (host, from, error) => {
     expect(ask(host, from)).toBe(error);
   });

@@ -95,7 +95,7 @@ describe('documents', () => {
     expect(parseText(`apiVersion: v1\nkind: ServiceList\nitems: [${item}]`).objects.map(({ kind }) => kind)).toEqual(['Service']);
     expect(parseText(`apiVersion: v1\nkind: List\nitems: [{ apiVersion: v1, kind: Node, metadata: { name: n } }, { kind: X, apiVersion: y }]`).objects).toHaveLength(1);
     expect(lines('apiVersion: v1\nkind: List\nitems:\n- { apiVersion: v1, kind: List }\n')).toEqual([
-      'objects.yaml:4: File objects.yaml: a List inside a List is not read [object-unreadable]; write its items beside the others',
+      'objects.yaml:4: a List inside a List is not read [object-unreadable]; write its items beside the others',
     ]);
   });
 
@@ -105,10 +105,11 @@ describe('documents', () => {
   });
 
   test('a document that is no object, and a version that is not read, are said', () => {
-    expect(lines('just text\n')).toEqual(['objects.yaml:1: File objects.yaml: this is no Kubernetes object [object-unreadable]; begin it with apiVersion and kind']);
+    expect(lines('just text\n')).toEqual(['objects.yaml:1: this is no Kubernetes object [object-unreadable]; begin it with apiVersion and kind']);
     expect(lines('\napiVersion: paas.io/v2\nkind: ServiceRoute\n')).toEqual([
-      'objects.yaml:2: File objects.yaml: ServiceRoute of paas.io/v2 is not read [object-unreadable]; set apiVersion to paas.io/v1',
+      'objects.yaml:2: ServiceRoute of paas.io/v2 is not read [object-unreadable]; set apiVersion to paas.io/v1',
     ]);
+    expect(lines('apiVersion: paas.io/v1\nkind: Serviceroute\n')).toEqual(["objects.yaml:1: there is no kind 'Serviceroute' in paas.io/v1 [object-unreadable]; set kind to ServiceRoute"]);
   });
 
   test("what kubectl's YAML 1.1 would read as a boolean is a warning, quoted or in other kinds it is not", () => {
