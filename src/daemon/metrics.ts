@@ -34,38 +34,12 @@ export class Metrics {
 
   /** A counter whose values are read at each scrape; they must only grow, and start at 0 with the process. */
   counter<Label extends string>(text: MetricText<Label>, read: ReadSamples<Label>): void {
-    const metric = new Counter<Label>({
-      name: text.name,
-      help: text.help,
-      labelNames: text.labels ?? [],
-      registers: [this.registry],
-      collect: async () => {
-        const samples = await read();
-        metric.reset();
-        for (const { labels, value } of this.#bounded(text.name, samples)) {
-          if (labels === undefined) metric.inc(value);
-          else metric.inc(labels, value);
-        }
-      },
-    });
+    this.#collected(Counter<Label>, text, read);
   }
 
   /** A gauge whose values are read at each scrape. */
   gauge<Label extends string>(text: MetricText<Label>, read: ReadSamples<Label>): void {
-    const metric = new Gauge<Label>({
-      name: text.name,
-      help: text.help,
-      labelNames: text.labels ?? [],
-      registers: [this.registry],
-      collect: async () => {
-        const samples = await read();
-        metric.reset();
-        for (const { labels, value } of this.#bounded(text.name, samples)) {
-          if (labels === undefined) metric.set(value);
-          else metric.set(labels, value);
-        }
-      },
-    });
+    this.#collected(Gauge<Label>, text, read);
   }
 
   /** A histogram for rare events (an apply, a reload), observed directly; `buckets` in the metric's unit, ascending. */
@@ -81,6 +55,23 @@ export class Metrics {
 
   get contentType(): string {
     return this.registry.contentType;
+  }
+
+  #collected<Label extends string>(Kind: typeof Counter<Label> | typeof Gauge<Label>, text: MetricText<Label>, read: ReadSamples<Label>): void {
+    const metric = new Kind({
+      name: text.name,
+      help: text.help,
+      labelNames: text.labels ?? [],
+      registers: [this.registry],
+      collect: async () => {
+        const samples = await read();
+        metric.reset();
+        for (const { labels, value } of this.#bounded(text.name, samples)) {
+          if (labels === undefined) metric.inc(value);
+          else metric.inc(labels, value);
+        }
+      },
+    });
   }
 
   *#bounded<Label extends string>(name: string, samples: Iterable<Sample<Label>>): Iterable<Sample<Label>> {

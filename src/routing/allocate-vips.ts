@@ -223,7 +223,7 @@ function unpinned(claim: Claim, vip: string): Problem {
     severity: 'warning',
     object: { kind: 'ServiceRoute', ...claim.route },
     field: claim.field,
-    message: `${vip} was chosen around a collision; another node may choose differently`,
+    message: `${vip} is not what the name alone gives (another route is on that address, or this one was held from before); another node may choose differently`,
     remedy: `write ${claim.field}: ${vip} into the file that all nodes read`,
     origin: claim.route.origin,
   });
