@@ -70,7 +70,7 @@ const WATCH_MS = 150;
 const MISSED_IS_GONE = 4;
 const MAX_BACKOFF_MS = 10_000;
 /** A run this long proves the configuration good: the next restart is immediate again. */
-const STEADY_MS = 10_000;
+const STEADY_MS = 2_000;
 const MAX_OLD_WORKERS = 8;
 
 /** `rejected`: by `haproxy -c`; else it passed and did not start. */
