@@ -84,4 +84,6 @@ export interface Snapshot {
   readonly nodes: readonly Node[];
   readonly serviceAccounts: readonly ServiceAccount[];
   readonly problems: readonly Problem[];
+  /** The API server's resourceVersion up to which ServiceRoutes are known; absent on files. */
+  readonly resourceVersion?: string;
 }
