@@ -121,6 +121,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
             nodeName: settings.nodeName,
             ownAddresses: ownAddresses(),
             pool: settings.vipPool,
+            vips: settings.source.kind === 'kubernetes' ? 'status' : 'allocate',
             globalNamespace: settings.globalNamespace,
             trustedCallers: settings.trustedCallers,
             httpPort: settings.httpPort,

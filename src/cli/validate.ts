@@ -53,7 +53,7 @@ Exit codes: 0 no problems, 1 problems found, 2 wrong usage.
 
 /** The problems of a whole cluster: as seen by a node that has none of its pods. */
 function resolveAll(snapshot: Snapshot, pool: VipPool, globalNamespace: string): readonly Problem[] {
-  const options = { nodeName: '', ownAddresses: [], pool, globalNamespace, trustedCallers: [], httpPort: 80 };
+  const options = { nodeName: '', ownAddresses: [], pool, vips: 'allocate' as const, globalNamespace, trustedCallers: [], httpPort: 80 };
   return buildTable(snapshot, options, {}, 0).table.problems;
 }
 

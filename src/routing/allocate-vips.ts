@@ -69,7 +69,8 @@ export function allocateVips(
   return { vips, globalVips, ledger: nextLedger(claims, given, ledger, nowMs), problems };
 }
 
-function byAge(a: ServiceRoute, b: ServiceRoute): number {
+/** The order of rights between routes: creation time, namespace, name. */
+export function byAge(a: ServiceRoute, b: ServiceRoute): number {
   return (a.createdAtMs ?? 0) - (b.createdAtMs ?? 0) || byCodeUnit(objectKey(a), objectKey(b));
 }
 
@@ -166,7 +167,8 @@ function giveAddresses(
   return given;
 }
 
-function nextFree(pool: VipPool, slot: number, isTaken: (address: string) => boolean): string | undefined {
+/** The first address that is not taken, from `slot` on and around. */
+export function nextFree(pool: VipPool, slot: number, isTaken: (address: string) => boolean): string | undefined {
   for (let step = 0; step < pool.size; step++) {
     const address = numberToIpv4(pool.first + ((slot + step) % pool.size));
     if (!isTaken(address)) return address;
@@ -175,7 +177,7 @@ function nextFree(pool: VipPool, slot: number, isTaken: (address: string) => boo
 }
 
 /** FNV-1a over the key: the same slot on every node and in every version. */
-function hashSlot(key: string, size: number): number {
+export function hashSlot(key: string, size: number): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193);
   return (hash >>> 0) % size;

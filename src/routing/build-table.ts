@@ -7,13 +7,14 @@ import { pairedVip6, type VipPool } from '../model/vip-pool.ts';
 import { allocateVips, type VipLedger } from './allocate-vips.ts';
 import { buildCallers, indexCallers } from './build-callers.ts';
 import { buildEndpointGuard } from './endpoint-guard.ts';
+import { readStatusVips } from './read-status-vips.ts';
 import { resolveRoute, type ResolveContext } from './resolve-route.ts';
 import type { RoutingOptions } from './routing-options.ts';
 import { sameElements, sameInputs, sharedInputs, type ResolvedEntry, type SharedPart, type TableMemory } from './table-memory.ts';
 
 export interface BuiltTable {
   readonly table: RouteTable;
-  /** Who holds which VIP from now on. */
+  /** Who holds which VIP from now on; untouched where the controller gives them. */
   readonly ledger: VipLedger;
   /** For the next build: with it, unchanged routes keep their identity and cost nothing. */
   readonly memory: TableMemory;
@@ -27,7 +28,8 @@ export function buildTable(snapshot: Snapshot, options: RoutingOptions, ledger: 
   const context: ResolveContext = { ...shared.context, slices: Map.groupBy(snapshot.endpointSlices, (slice) => `${slice.namespace}/${slice.serviceName}`) };
 
   const serviceRoutes = snapshot.serviceRoutes.filter((route) => route.namespace !== options.globalNamespace);
-  const allocation = allocateVips(serviceRoutes, options.pool, ledger, nowMs, snapshot.nodes.length > 1);
+  const allocation =
+    options.vips === 'status' ? { ...readStatusVips(serviceRoutes, options.pool), ledger } : allocateVips(serviceRoutes, options.pool, ledger, nowMs, snapshot.nodes.length > 1);
   const found = [...snapshot.problems, ...shared.callers.problems, ...allocation.problems];
   const known = Map.groupBy(
     found.filter((one) => one.object.kind === 'ServiceRoute'),

@@ -7,6 +7,8 @@ export interface RoutingOptions {
   /** Addresses of this node's interfaces, without loopback ones. */
   readonly ownAddresses: readonly string[];
   readonly pool: VipPool;
+  /** Who gives addresses: this agent (files), or the controller through `status.vip` and `status.globalVip` (API server). */
+  readonly vips: 'allocate' | 'status';
   readonly globalNamespace: string;
   readonly trustedCallers: readonly TrustedCaller[];
   /** Default port of http routes on their VIP. */

@@ -13,7 +13,7 @@ import { service, serviceRoute, slice, snapshot } from '../support/objects.ts';
 const pool = parseVipPool('127.68.0.0/16');
 const { table } = buildTable(
   snapshot({ serviceRoutes: [serviceRoute('shop/cart')], services: [service('shop/web')], endpointSlices: [slice('shop/web', ['127.88.68.1@n1'])] }),
-  { nodeName: 'n1', ownAddresses: [], pool, globalNamespace: 'global', trustedCallers: [], httpPort: 8080 },
+  { nodeName: 'n1', ownAddresses: [], pool, vips: 'allocate', globalNamespace: 'global', trustedCallers: [], httpPort: 8080 },
   {},
   0,
 );

@@ -11,6 +11,7 @@ const options = {
   nodeName: 'n1',
   ownAddresses: ['192.168.0.1'],
   pool: parseVipPool('169.254.192.0/19'),
+  vips: 'allocate' as const,
   globalNamespace: 'global',
   trustedCallers: [],
   httpPort: 80,

@@ -16,6 +16,7 @@ export async function readDesired(settings: Settings, version: string, useLedger
       // Any node may be asked for: its own addresses are those of its Node object, not of the machine that asks.
       ownAddresses: snapshot.nodes.find((node) => node.name === settings.nodeName)?.addresses ?? [],
       pool: settings.vipPool,
+      vips: 'allocate',
       globalNamespace: settings.globalNamespace,
       trustedCallers: settings.trustedCallers,
       httpPort: settings.httpPort,

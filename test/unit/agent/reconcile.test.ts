@@ -7,7 +7,7 @@ import { service, serviceRoute, slice, snapshot } from '../../support/objects.ts
 const pool = parseVipPool('127.77.0.0/16');
 const world: World = {
   now: () => 0,
-  options: () => ({ nodeName: 'n1', ownAddresses: [], pool, globalNamespace: 'global', trustedCallers: [], httpPort: 8080, zoneName: 'route.internal', version: '0' }),
+  options: () => ({ nodeName: 'n1', ownAddresses: [], pool, vips: 'allocate', globalNamespace: 'global', trustedCallers: [], httpPort: 8080, zoneName: 'route.internal', version: '0' }),
   proxy: { kind: 'embedded', apply: () => Promise.resolve([]), listeners: () => new Set(), close: () => Promise.resolve() },
   saveLedger: () => Promise.resolve(),
   prepareNode: () => Promise.resolve(),

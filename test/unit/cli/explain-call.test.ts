@@ -18,7 +18,7 @@ const { table } = buildTable(
     endpointSlices: ['shop/v1', 'shop/v2', 'front/v1'].map((key, i) => slice(key, [`127.88.0.${i}@n1`])),
     pods: [pod('shop/web', '127.88.1.1'), pod('front/web', '127.88.1.2')],
   }),
-  { nodeName: 'n1', ownAddresses: [], pool, globalNamespace: 'global', trustedCallers: [], httpPort: 8080 },
+  { nodeName: 'n1', ownAddresses: [], pool, vips: 'allocate', globalNamespace: 'global', trustedCallers: [], httpPort: 8080 },
   {},
   0,
 );

@@ -9,7 +9,7 @@ const clusterPool = parseVipPool('169.254.192.0/19');
 function build(over: Partial<Snapshot>, options: Partial<Parameters<typeof buildTable>[1]> = {}) {
   return buildTable(
     snapshot(over),
-    { nodeName: 'n1', ownAddresses: ['192.168.0.1'], pool: clusterPool, globalNamespace: 'global', trustedCallers: [], httpPort: 80, ...options },
+    { nodeName: 'n1', ownAddresses: ['192.168.0.1'], pool: clusterPool, vips: 'allocate', globalNamespace: 'global', trustedCallers: [], httpPort: 80, ...options },
     {},
     0,
   ).table;
