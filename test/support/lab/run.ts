@@ -10,11 +10,11 @@ export interface RunResult {
   readonly code: number | null;
 }
 
-/** Runs a program to its end, at most 60 s; never throws for an exit code. */
-export function run(argv: readonly string[], input = ''): Promise<RunResult> {
+/** Runs a program to its end, at most `timeoutMs`; never throws for an exit code. */
+export function run(argv: readonly string[], input = '', timeoutMs = 60_000): Promise<RunResult> {
   const [program = '', ...args] = argv;
   return new Promise((resolve) => {
-    const child = execFile(program, args, { timeout: 60_000, maxBuffer: 64 * 1024 * 1024 }, (_error, stdout, stderr) => {
+    const child = execFile(program, args, { timeout: timeoutMs, maxBuffer: 64 * 1024 * 1024 }, (_error, stdout, stderr) => {
       resolve({ stdout, stderr, code: child.exitCode });
     });
     child.stdin?.on('error', () => {});
@@ -23,8 +23,8 @@ export function run(argv: readonly string[], input = ''): Promise<RunResult> {
 }
 
 /** Runs a program that must succeed; resolves with what it printed. */
-export async function must(argv: readonly string[], input = ''): Promise<string> {
-  const { stdout, stderr, code } = await run(argv, input);
+export async function must(argv: readonly string[], input = '', timeoutMs = 60_000): Promise<string> {
+  const { stdout, stderr, code } = await run(argv, input, timeoutMs);
   if (code !== 0) throw new Error(`${argv.join(' ')} (exit ${code}): ${stderr.trim()}${input === '' ? '' : `\n${input}`}`);
   return stdout;
 }
