@@ -1,0 +1,85 @@
+import type { ApiError } from './api-error.ts';
+
+/** How one attempt to list or to watch ended. `progressed`: it told something new, or lasted long enough to be worth its connection. */
+export type Outcome =
+  | { readonly kind: 'listed' }
+  /** The server ended the watch by its own limit, or the connection was silent for too long. */
+  | { readonly kind: 'ended'; readonly progressed: boolean }
+  /** The request was refused, or the connection failed. */
+  | { readonly kind: 'failed'; readonly during: 'list' | 'watch'; readonly error: ApiError; readonly progressed: boolean }
+  /** An ERROR event, or a line that is no event. */
+  | { readonly kind: 'bad-event'; readonly error: ApiError; readonly progressed: boolean }
+  /** An object was too large to be read from the watch: only a list can tell it. */
+  | { readonly kind: 'too-long' };
+
+/** What to do next, and when. */
+export interface Step {
+  readonly action: 'list' | 'watch';
+  readonly delayMs: number;
+}
+
+export interface RetryLimits {
+  /** Upper bound of the first delay, and of every delay. */
+  readonly baseMs: number;
+  readonly maxMs: number;
+  /** Upper bound of the first delay before a list after 410: a compaction or a restart sends all nodes here at the same moment. */
+  readonly relistMs: number;
+}
+
+export const RETRY_LIMITS: RetryLimits = { baseMs: 500, maxMs: 30_000, relistMs: 5_000 };
+
+/** Bad events in a row after which a watch from the same place is given up for a list. */
+const MAX_BAD_EVENTS = 3;
+
+/**
+ * Decides after each attempt what a reflector does next. Delays have full jitter, uniform in (0, bound], the bound doubling with each
+ * failure in a row; Retry-After is added to them. Only what makes the place of the watch doubtful leads to a list: a server that is away
+ * or overloaded never does, so that its return is not met by a list of every node.
+ */
+export class RetryPlan {
+  readonly #limits: RetryLimits;
+  readonly #random: () => number;
+  #failures = 0;
+  #badEvents = 0;
+
+  /** `random` returns [0, 1). */
+  constructor(random: () => number, limits: RetryLimits = RETRY_LIMITS) {
+    this.#random = random;
+    this.#limits = limits;
+  }
+
+  after(outcome: Outcome): Step {
+    // A list is progress only once the watch after it works: else a server that ends each watch with 410 would be listed without pause.
+    if (outcome.kind === 'listed') return { action: 'watch', delayMs: 0 };
+    if ('progressed' in outcome && outcome.progressed) {
+      this.#failures = 0;
+      this.#badEvents = 0;
+    }
+    if (outcome.kind === 'ended') return { action: 'watch', delayMs: outcome.progressed ? 0 : this.#delayMs(this.#limits.baseMs) };
+    if (outcome.kind === 'too-long') return { action: 'list', delayMs: this.#delayMs(this.#limits.baseMs) };
+    const { error } = outcome;
+    const pauseMs = error.retryAfterMs ?? 0;
+    if (outcome.kind === 'failed' && outcome.during === 'list') return { action: 'list', delayMs: pauseMs + this.#delayMs(this.#limits.baseMs) };
+    if (isExpired(error)) {
+      this.#badEvents = 0;
+      return { action: 'list', delayMs: pauseMs + this.#delayMs(this.#limits.relistMs) };
+    }
+    if (outcome.kind === 'bad-event' || isRefusal(error)) this.#badEvents++;
+    const delayMs = pauseMs + this.#delayMs(this.#limits.baseMs);
+    if (this.#badEvents < MAX_BAD_EVENTS) return { action: 'watch', delayMs };
+    this.#badEvents = 0;
+    return { action: 'list', delayMs };
+  }
+
+  #delayMs(baseMs: number): number {
+    const boundMs = Math.min(this.#limits.maxMs, baseMs * 2 ** Math.min(this.#failures, 20));
+    this.#failures++;
+    return Math.ceil((1 - this.#random()) * boundMs);
+  }
+}
+
+/** The resourceVersion is no longer known: 410 with reason Expired or Gone. */
+export const isExpired = ({ status, reason }: ApiError): boolean => status === 410 || reason === 'Expired' || reason === 'Gone';
+
+/** An answer that says the request itself is wrong, other than who asks (401, 403) and how often (429). */
+const isRefusal = ({ status }: ApiError): boolean => status >= 400 && status < 500 && ![401, 403, 429].includes(status);
