@@ -16,8 +16,18 @@ export const ONEHOP_IMAGE = 'onehop.test/onehop:dev';
 const ROOT = join(import.meta.dirname, '../../..');
 /** What the Containerfile copies, and itself. */
 const INPUTS = [
-  ...['package.json', 'package-lock.json', '.npmrc', 'tsconfig.json', '.containerignore', 'src'],
-  ...['Containerfile', 'tsconfig.json', 'onehop', 'onehop-caps', 'onehop-haproxy', 'base/crd.yaml'].map((file) => `daemonset/${file}`),
+  'package.json',
+  'package-lock.json',
+  '.npmrc',
+  'tsconfig.json',
+  '.containerignore',
+  'src',
+  'daemonset/Containerfile',
+  'daemonset/tsconfig.json',
+  'daemonset/onehop',
+  'daemonset/onehop-caps',
+  'daemonset/onehop-haproxy',
+  'daemonset/base/crd.yaml',
 ];
 const PACKAGES = ['ca-certificates', 'haproxy', 'iproute2', 'nftables', 'curl', 'bind9-dnsutils', 'libcap2-bin'];
 /** What stands in the image store and not in the archive's name: raise it when the recipe below changes. */
