@@ -27,11 +27,28 @@ export function parseProcesses(answer: string): Processes | undefined {
   return { master, worker: workers.at(-1), old: old.sort((a, b) => b.reloads - a.reloads).map(({ pid }) => pid), failed: Number(/\[failed: (\d+)\]/.exec(answer)?.[1] ?? 0) };
 }
 
-/** The worker's pid and the digest of the configuration it was loaded with, from `show info`. */
-export function parseInfo(answer: string): { readonly pid: number; readonly digest: string } | undefined {
+/** A worker as `show info` tells of it. Pids begin anew in a container that starts again: with the time of its start one is told from another. */
+export interface Worker {
+  readonly pid: number;
+  /** Seconds since 1970. */
+  readonly startedAt: number;
+  /** Of the configuration it was loaded with. */
+  readonly digest: string;
+}
+
+/** Reads `show info`; undefined when the answer is none of it. */
+export function parseInfo(answer: string): Worker | undefined {
   const pid = /^Pid: (\d+)$/m.exec(answer)?.[1];
+  const startedAt = /^Start_time_sec: (\d+)$/m.exec(answer)?.[1];
   const digest = /^description: (\S*)$/m.exec(answer)?.[1];
-  return pid === undefined || digest === undefined ? undefined : { pid: Number(pid), digest };
+  return pid === undefined || digest === undefined ? undefined : { pid: Number(pid), startedAt: Number(startedAt ?? 0), digest };
+}
+
+export const isSameWorker = (a: Worker | undefined, b: Worker): boolean => a !== undefined && a.pid === b.pid && a.startedAt === b.startedAt && a.digest === b.digest;
+
+/** Sessions of `show sess` that belong to clients: not the one that asks. */
+export function parseClientSessions(answer: string): readonly string[] {
+  return answer.split('\n').flatMap((line) => (line.includes(' fe=GLOBAL ') ? [] : (/^(0x[0-9a-f]+): /.exec(line)?.[1] ?? [])));
 }
 
 /** Lines of `show map FILE` (`0x55.. key value`) as they stand in the file. */

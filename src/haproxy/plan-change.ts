@@ -12,6 +12,10 @@ export type Step =
   | { readonly kind: 'write-files'; readonly write: ReadonlyMap<string, string>; readonly remove: readonly string[] }
   | { readonly kind: 'reload'; readonly reason: string };
 
+/** One step for the log. */
+export const describeStep = (step: Step): string =>
+  step.kind === 'reload' ? `reload (${step.reason})` : step.kind === 'replace-map' ? `${step.file} replaced` : `${step.write.size} files written`;
+
 export const CONFIG_FILE = 'haproxy.cfg';
 
 /** All files of a state, in the order in which they may appear on disk: what haproxy.cfg names is there before it. */

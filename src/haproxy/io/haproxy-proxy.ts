@@ -10,33 +10,37 @@ import { objectKey } from '../../model/names.ts';
 import type { Problem } from '../../model/problem.ts';
 import type { Proxy } from '../../model/proxy.ts';
 import type { Route, RouteTable } from '../../model/route-table.ts';
-import { lastAlert, nodeProblem, PORT_TAKEN, routeProblem } from '../describe-refusal.ts';
+import { lastAlert, nodeProblem } from '../describe-refusal.ts';
 import { fitListeners } from '../fit-limits.ts';
 import { findCulprits } from '../find-culprits.ts';
 import type { Culprits } from '../find-culprits.ts';
-import { parseListeners } from '../parse-answers.ts';
-import type { Processes } from '../parse-answers.ts';
+import { isSameWorker, parseListeners } from '../parse-answers.ts';
+import type { Processes, Worker } from '../parse-answers.ts';
 import { parseStats } from '../parse-stats.ts';
-import { filesOf, planChange } from '../plan-change.ts';
+import { describeStep, filesOf, planChange } from '../plan-change.ts';
 import type { Step } from '../plan-change.ts';
 import { configDigest, renderConfig } from '../render-config.ts';
 import type { RenderedConfig } from '../render-config.ts';
 import type { RenderOptions } from '../render-options.ts';
+import { STATS_SOCKET } from '../render-global.ts';
 import { frontendName } from '../section-names.ts';
 import { bisectCulprit } from './bisect-culprit.ts';
-import { canBind } from './can-bind.ts';
 import { openConfigCheck } from './check-config.ts';
 import type { CheckConfig } from './check-config.ts';
 import { askCli, replaceMap } from './cli-socket.ts';
 import { readFiles, readLiveMaps, writeFiles } from './config-files.ts';
 import type { Master, Outcome } from './master.ts';
+import { Quarantine } from './quarantine.ts';
 import type { RunLock } from './run-lock.ts';
+import { WorkerWatch } from './worker-watch.ts';
 
 export interface HaproxyEvents {
   /** Something went wrong that no Problem tells: one printable line for the log. */
   onFault(line: string): void;
   /** A worker with a new configuration serves, or the old one again: `reason` says why. */
   onChange(reason: string): void;
+  /** Attached: what is wrong with the HAProxy there, or undefined when it is well again (the table should be applied anew then). */
+  onTrouble(why: string | undefined): void;
 }
 
 export interface HaproxyStatus {
@@ -63,6 +67,8 @@ export interface HaproxyProxyParts {
 
 const START_TIMEOUT_MS = 20_000;
 const RELOAD_TIMEOUT_MS = 30_000;
+/** A master re-executes itself within this time, however large the configuration and busy the machine. */
+const REEXEC_MS = 10_000;
 /** The files wait on disk for an attached HAProxy that is not there yet; the next apply looks again. */
 const ATTACH_TIMEOUT_MS = 5000;
 const WATCH_MS = 150;
@@ -77,6 +83,9 @@ const MAX_OLD_WORKERS = 8;
 type Refused = { readonly ok: false; readonly rejected: boolean; readonly messages: string };
 type Applied = { readonly ok: true } | Refused;
 
+/** Stands for whatever a worker runs that is not what lies on disk: only a reload leads out of it. */
+const UNKNOWN: RenderedConfig = { config: '', files: new Map() };
+
 export class HaproxyProxy implements Proxy {
   readonly kind = 'haproxy';
   readonly #parts: HaproxyProxyParts;
@@ -85,15 +94,17 @@ export class HaproxyProxy implements Proxy {
   /** The table last given, whose names the counters bear. */
   #table: RouteTable | undefined;
   #processes: Processes | undefined;
-  /** Routes that HAProxy refused, with the very route it refused: unchanged, they are not tried again. */
-  readonly #quarantined = new Map<string, { readonly route: string; readonly problem: Problem }>();
+  /** Attached: the worker that `#applied` speaks of. */
+  #worker: Worker | undefined;
+  readonly #quarantine = new Quarantine();
   /** A candidate that passed the check and did not start beside a running worker: unchanged it is not tried again. */
   #failed: { readonly digest: string | undefined; readonly refused: Refused } | undefined;
   #exclusive: Promise<unknown> = Promise.resolve();
   #busy = 0;
   #closed = false;
   #missed = 0;
-  readonly #watch: NodeJS.Timeout;
+  readonly #timer: NodeJS.Timeout | undefined;
+  readonly #watch: WorkerWatch | undefined;
   #startedAtMs = 0;
   #backoffMs = 0;
   #restarts = 0;
@@ -104,13 +115,17 @@ export class HaproxyProxy implements Proxy {
   constructor(parts: HaproxyProxyParts) {
     this.#parts = parts;
     this.#check = openConfigCheck(parts.binary, parts.render.runDir);
-    this.#watch = setInterval(() => this.#look(), WATCH_MS);
-    this.#watch.unref();
+    if (parts.attach) {
+      const expected = (): string | undefined => (this.#busy > 0 || this.#applied === undefined ? undefined : configDigest(this.#applied.config));
+      this.#watch = new WorkerWatch({ look: () => parts.master.look(), expected, onTrouble: (why) => parts.events.onTrouble(why) });
+    } else {
+      this.#timer = setInterval(() => this.#look(), WATCH_MS).unref();
+    }
   }
 
   /** Takes over what runs in the run dir. A worker that is not the one of the files on disk is reloaded by the next apply. */
   async adopt(): Promise<void> {
-    const { master, render, attach } = this.#parts;
+    const { master, attach } = this.#parts;
     for (let tries = 0; this.#processes === undefined && tries < 20; tries++) {
       this.#processes = await master.processes();
       if (this.#processes !== undefined) break;
@@ -118,12 +133,17 @@ export class HaproxyProxy implements Proxy {
       if (attach && tries > 0) return;
       await sleep(100);
     }
-    if (this.#processes === undefined) return;
-    const worker = await master.worker();
+    const worker = this.#processes === undefined ? undefined : await master.worker();
+    if (worker !== undefined) await this.#takeOver(worker);
+  }
+
+  /** What the worker runs becomes what is applied: the files on disk with the maps that it has, or unknown. */
+  async #takeOver(worker: Worker): Promise<void> {
+    const { master, render } = this.#parts;
     const disk = await readFiles(render.runDir);
-    if (disk === undefined || worker === undefined) return;
-    const same = worker.digest === configDigest(disk.config);
-    this.#applied = same ? { config: disk.config, files: await readLiveMaps(master.statsSocket, disk.files) } : { config: '', files: new Map() };
+    const same = disk !== undefined && worker.digest === configDigest(disk.config);
+    this.#applied = same ? { config: disk.config, files: await readLiveMaps(master.statsSocket, disk.files) } : UNKNOWN;
+    this.#worker = worker;
     this.#startedAtMs = Date.now();
   }
 
@@ -133,6 +153,11 @@ export class HaproxyProxy implements Proxy {
 
   listeners(): ReadonlySet<string> {
     return this.#processes === undefined || this.#applied === undefined ? new Set() : parseListeners(this.#applied.config);
+  }
+
+  /** Attached: what is seen to be wrong with HAProxy now. */
+  get trouble(): string | undefined {
+    return this.#watch?.trouble;
   }
 
   status(): HaproxyStatus {
@@ -158,7 +183,8 @@ export class HaproxyProxy implements Proxy {
   async close(how: { readonly drainMs: number; readonly leaveRunning: boolean }): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    clearInterval(this.#watch);
+    clearInterval(this.#timer);
+    this.#watch?.close();
     await this.#alone(async () => {
       const { master, attach, lock } = this.#parts;
       const running = (await master.processes()) ?? this.#processes;
@@ -183,7 +209,7 @@ export class HaproxyProxy implements Proxy {
     const { render, binary } = this.#parts;
     const { table, problems: leftOut } = fitListeners(whole, render.fileDescriptors);
     const problems = new Map(leftOut.map((one) => [`${one.object.namespace}/${one.object.name}`, one]));
-    await this.#keepQuarantined(table, problems);
+    for (const [key, held] of await this.#quarantine.keep(table.routes)) problems.set(key, held);
     for (;;) {
       const routes = table.routes.filter((route) => !problems.has(objectKey(route)));
       const desired = renderConfig({ ...table, routes }, render);
@@ -192,7 +218,7 @@ export class HaproxyProxy implements Proxy {
         if (outcome.ok) return [...problems.values()];
         const culprits = await this.#culprits(outcome, desired, { ...table, routes });
         if (culprits.size === 0) return [...problems.values(), nodeProblem(table.node, outcome.rejected ? 'config-rejected' : 'haproxy-failed', outcome.messages)];
-        this.#quarantine(culprits, routes, problems);
+        for (const [key, found] of this.#quarantine.add(culprits, routes)) problems.set(key, found);
       } catch (error) {
         // The binary cannot be run, the disk is full: nothing about any route.
         return [...problems.values(), nodeProblem(table.node, 'haproxy-failed', `${binary}: ${messageOf(error)}`)];
@@ -202,7 +228,8 @@ export class HaproxyProxy implements Proxy {
 
   /** Checks and executes one candidate. Not ok: nothing changed, what served before serves on. */
   async #bringTo(desired: RenderedConfig, routes: readonly Route[]): Promise<Applied> {
-    const running = await this.#refresh();
+    const { master, attach } = this.#parts;
+    const running = (await this.#refresh()) && (!attach || (await this.#recognize()));
     const applied = running ? this.#applied : undefined;
     const steps = applied === undefined ? undefined : planChange(applied, desired);
     const digest = configDigest(desired.config);
@@ -216,6 +243,7 @@ export class HaproxyProxy implements Proxy {
     }
     const outcome = steps === undefined ? await this.#start(desired) : await this.#execute(steps, desired);
     if (outcome.ok) this.#applied = desired;
+    if (outcome.ok && attach && steps?.length !== 0) this.#worker = await master.worker();
     await this.#refresh();
     if (outcome.ok && steps?.length !== 0) this.#parts.events.onChange(`${routes.length} routes: ${steps === undefined ? 'started' : steps.map(describeStep).join('; ')}`);
     this.#failed = undefined;
@@ -275,47 +303,65 @@ export class HaproxyProxy implements Proxy {
     const stale = [...(onDisk?.files.keys() ?? [])].filter((file) => !desired.files.has(file));
     await writeFiles(render.runDir, filesOf(desired), stale);
     const digest = configDigest(desired.config) ?? '';
-    const outcome = attach ? await this.#awaitAttached(digest) : await master.start(digest, START_TIMEOUT_MS);
+    const outcome = attach ? await this.#meetAttached(desired) : await master.start(digest, START_TIMEOUT_MS);
     if (outcome.ok) this.#startedAtMs = Date.now();
     else if (!attach && this.#applied !== undefined && this.#applied.config !== '') await writeFiles(render.runDir, filesOf(this.#applied));
     return outcome;
   }
 
-  async #awaitAttached(digest: string): Promise<Outcome> {
-    const { master } = this.#parts;
-    const deadline = Date.now() + ATTACH_TIMEOUT_MS;
-    while (Date.now() < deadline) {
+  /** The files lie on disk: waits for the HAProxy of the other supervisor, and brings it in step if it was loaded with something else. */
+  async #meetAttached(desired: RenderedConfig): Promise<Outcome> {
+    const { master, render } = this.#parts;
+    for (const deadline = Date.now() + ATTACH_TIMEOUT_MS; Date.now() < deadline; await sleep(100)) {
       const worker = await master.worker();
-      if (worker?.digest === digest) return { ok: true };
-      if (worker !== undefined) return master.reload(digest, RELOAD_TIMEOUT_MS);
-      await sleep(100);
+      if (worker === undefined) continue;
+      await this.#takeOver(worker);
+      return this.#execute(planChange(this.#applied ?? UNKNOWN, desired), desired);
     }
-    return { ok: false, messages: `no HAProxy answers on ${this.#parts.render.runDir}/master.sock` };
+    return { ok: false, messages: `no HAProxy answers on ${render.runDir}/${STATS_SOCKET}` };
+  }
+
+  /** Attached, the worker may not be the one of the last apply: started again, or reloaded by somebody. False when none answers. */
+  async #recognize(): Promise<boolean> {
+    const worker = await this.#parts.master.worker();
+    if (worker === undefined) return false;
+    if (isSameWorker(this.#worker, worker)) return true;
+    if (this.#worker !== undefined) {
+      this.#restarts++;
+      this.#parts.events.onFault('HAProxy was started or reloaded by somebody else');
+    }
+    await this.#takeOver(worker);
+    return true;
   }
 
   /** Reads the processes; ends the oldest workers above the limit. True when a master with a worker runs. */
   async #refresh(): Promise<boolean> {
-    const { master } = this.#parts;
+    const { master, attach } = this.#parts;
     let now = await master.processes();
     // While the master re-executes itself its socket is closed, and for a moment its command line cannot be read: one look proves nothing.
-    for (let tries = 0, missed = 0; now?.worker === undefined && tries < 40 && this.#processes !== undefined && missed < MISSED_IS_GONE; tries++) {
+    const deadline = Date.now() + REEXEC_MS;
+    for (let missed = 0; now?.worker === undefined && this.#processes !== undefined && missed < MISSED_IS_GONE && Date.now() < deadline; ) {
       missed = this.#masterLives() ? 0 : missed + 1;
       await sleep(50);
       now = await master.processes();
     }
     this.#processes = now;
-    for (const pid of now?.old.slice(0, -MAX_OLD_WORKERS) ?? []) master.end(pid);
+    for (const pid of now?.old.slice(0, -MAX_OLD_WORKERS) ?? []) {
+      if (attach) void master.cutOff(pid);
+      else master.end(pid);
+    }
     return now?.worker !== undefined;
   }
 
   #masterLives(): boolean {
-    return this.#processes !== undefined && (this.#parts.attach || this.#parts.master.isOurs(this.#processes.master));
+    if (this.#watch !== undefined) return this.#watch.trouble === undefined;
+    return this.#processes !== undefined && this.#parts.master.isOurs(this.#processes.master);
   }
 
-  /** Called by the timer: a dead master or worker means that nobody serves. A pid of another container says nothing. */
+  /** Called by the timer: a dead master or worker means that nobody serves. */
   #look(): void {
-    const { master, attach } = this.#parts;
-    if (this.#closed || this.#busy > 0 || this.#applied === undefined || attach) return;
+    const { master } = this.#parts;
+    if (this.#closed || this.#busy > 0 || this.#applied === undefined) return;
     const { master: pid, worker } = this.#processes ?? {};
     const alive = pid !== undefined && master.isOurs(pid) && worker !== undefined && master.isOurs(worker);
     // Seen twice: while the master re-executes itself its command line is not readable for a moment.
@@ -342,17 +388,6 @@ export class HaproxyProxy implements Proxy {
     else events.onFault(`HAProxy ended and does not start: ${lastAlert(outcome.messages)}`);
   }
 
-  /** Refused routes stay out until they change, or until the port that was taken is free. */
-  async #keepQuarantined(table: RouteTable, problems: Map<string, Problem>): Promise<void> {
-    const routes = new Map(table.routes.map((route) => [objectKey(route), route]));
-    for (const [key, held] of this.#quarantined) {
-      const route = routes.get(key);
-      const same = route !== undefined && JSON.stringify(route) === held.route;
-      if (same && !(held.problem.code === PORT_TAKEN && (await canBind(route)))) problems.set(key, held.problem);
-      else this.#quarantined.delete(key);
-    }
-  }
-
   async #culprits(refused: Refused, desired: RenderedConfig, table: RouteTable): Promise<Culprits> {
     const { render } = this.#parts;
     const routes = table.routes.map((route) => ({ key: objectKey(route), stem: frontendName(route) }));
@@ -360,17 +395,4 @@ export class HaproxyProxy implements Proxy {
     if (named.size > 0 || !refused.rejected) return named;
     return bisectCulprit(table, (part) => this.#check(renderConfig(part, render)));
   }
-
-  #quarantine(culprits: Culprits, routes: readonly Route[], problems: Map<string, Problem>): void {
-    for (const route of routes) {
-      const message = culprits.get(objectKey(route));
-      if (message === undefined) continue;
-      const found = routeProblem(route, message);
-      problems.set(objectKey(route), found);
-      this.#quarantined.set(objectKey(route), { route: JSON.stringify(route), problem: found });
-    }
-  }
 }
-
-const describeStep = (step: Step): string =>
-  step.kind === 'reload' ? `reload (${step.reason})` : step.kind === 'replace-map' ? `${step.file} replaced` : `${step.write.size} files written`;

@@ -4,8 +4,9 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CONFIG_FILE } from '../plan-change.ts';
-import { parseInfo, parseProcesses } from '../parse-answers.ts';
-import type { Processes } from '../parse-answers.ts';
+import { parseClientSessions, parseInfo, parseProcesses } from '../parse-answers.ts';
+import type { Processes, Worker } from '../parse-answers.ts';
+import { systemCode } from '../../model/coded-error.ts';
 import { HEALTH_SOCKET, STATS_SOCKET } from '../render-global.ts';
 import { askCli } from './cli-socket.ts';
 
@@ -17,9 +18,15 @@ const POLL_MS = 25;
 
 export type Outcome = { readonly ok: true } | { readonly ok: false; readonly messages: string };
 
+/** `gone`: nobody listens on its socket. `silent`: somebody does and says nothing, as a stopped or stuck process. */
+export type Sight = Worker | 'gone' | 'silent';
+
 /**
  * One HAProxy in master-worker mode with its sockets in a run dir. It outlives this process: detached, its output goes
  * to a file. Whether it was spawned or found makes no difference afterwards; both are watched by pid and socket.
+ *
+ * What goes by pid (start, stop, end, isOurs, left) is for a HAProxy that this agent spawned. One under another supervisor may
+ * live in another container: its pids mean nothing here, only its sockets do (processes, worker, look, reload, cutOff).
  */
 export class Master {
   readonly #binary: string;
@@ -43,9 +50,24 @@ export class Master {
     return parseProcesses(await askCli(this.#masterSocket, 'show proc', 1000).catch(() => ''));
   }
 
-  /** Pid and configuration digest of the worker that answers on the stats socket. */
-  async worker(): Promise<{ readonly pid: number; readonly digest: string } | undefined> {
-    return parseInfo(await askCli(this.statsSocket, 'show info', 1000).catch(() => ''));
+  /** The worker that answers on the stats socket. */
+  async worker(): Promise<Worker | undefined> {
+    const seen = await this.look();
+    return typeof seen === 'string' ? undefined : seen;
+  }
+
+  async look(): Promise<Sight> {
+    try {
+      return parseInfo(await askCli(this.statsSocket, 'show info', 1000)) ?? 'silent';
+    } catch (error) {
+      return ['ENOENT', 'ECONNREFUSED'].includes(systemCode(error) ?? '') ? 'gone' : 'silent';
+    }
+  }
+
+  /** Ends the connections of an old worker through the master: without any it ends by itself. */
+  async cutOff(pid: number): Promise<void> {
+    const sessions = parseClientSessions(await askCli(this.#masterSocket, `@!${pid} show sess`).catch(() => ''));
+    for (const session of sessions) await askCli(this.#masterSocket, `@!${pid} shutdown session ${session}`, 500).catch(() => undefined);
   }
 
   /** Starts HAProxy on the run dir's files and waits until a worker loaded with `digest` answers. */

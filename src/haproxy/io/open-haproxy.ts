@@ -14,7 +14,7 @@ export interface HaproxyOptions {
   readonly binary: string;
   /** Absolute; made when missing. Holds haproxy.cfg, maps, sockets, pid file and HAProxy's log. */
   readonly runDir: string;
-  /** Never spawn or end HAProxy: another supervisor does: `haproxy -W -C RUNDIR -f haproxy.cfg -S RUNDIR/master.sock`. */
+  /** Never spawn or end HAProxy: another supervisor does: `onehop-haproxy RUNDIR`. */
   readonly attach: boolean;
   readonly drainTimeoutSeconds: number;
   /** Default: the machine's processors, at most 16. */
@@ -55,7 +55,7 @@ export async function openHaproxy(options: HaproxyOptions): Promise<HaproxyProxy
       attach: options.attach,
       render,
       lock,
-      events: { onFault: () => undefined, onChange: () => undefined, ...options.events },
+      events: { onFault: () => undefined, onChange: () => undefined, onTrouble: () => undefined, ...options.events },
     });
     await proxy.adopt();
     return proxy;

@@ -59,7 +59,7 @@ describe('answers of HAProxy', () => {
     expect(parseProcesses('')).toBeUndefined();
   });
   it('show info, show map, binds', () => {
-    expect(parseInfo('Name: HAProxy\nPid: 12\ndescription: abc\n')).toEqual({ pid: 12, digest: 'abc' });
+    expect(parseInfo('Name: HAProxy\nPid: 12\nStart_time_sec: 1795332623\ndescription: abc\n')).toEqual({ pid: 12, startedAt: 1795332623, digest: 'abc' });
     expect(parseInfo('Name: HAProxy\nPid: 12\n')).toBeUndefined();
     expect(parseMap('0x55c6 127.0.0.0/8 @host\n0x55c7 10.0.0.1 shop\n')).toBe('127.0.0.0/8 @host\n10.0.0.1 shop\n');
     expect(parseListeners(render([route('a', { vip6: 'fd00::1', globalVip: '169.254.193.9' })]).config)).toEqual(new Set(['169.254.193.1:80', '[fd00::1]:80', '169.254.193.9:80']));
