@@ -71,7 +71,7 @@ export function buildSnapshot(
 }
 
 /** The object without its spec, and a Problem for each, when the proxy refuses one of its regular expressions. */
-function judge(parsed: ParsedObject, refused: RefusedRegexes): ParsedObject {
+export function judge(parsed: ParsedObject, refused: RefusedRegexes): ParsedObject {
   if (parsed.kind !== 'ServiceRoute' || parsed.object === undefined) return parsed;
   const bad = (parsed.regexes ?? []).filter(({ pattern }) => refused.has(pattern));
   if (bad.length === 0) return parsed;

@@ -66,7 +66,7 @@ function parseEndpoint(read: ObjectReader<'EndpointSlice'>, path: FieldPath, typ
       ...optional('terminating', read.flag([...path, 'conditions', 'terminating'])),
       ...optional('nodeName', read.text([...path, 'nodeName'])),
       ...optional('zone', read.text([...path, 'zone'])),
-      ...optional('targetRef', kind === undefined || name === undefined ? undefined : { kind, namespace, name }),
+      ...optional('targetRef', kind === undefined || name === undefined ? undefined : { kind, namespace, name, ...optional('uid', read.text([...path, 'targetRef', 'uid'])) }),
     },
   ];
 }

@@ -31,7 +31,7 @@ export interface SliceEndpoint {
   readonly terminating?: boolean;
   readonly nodeName?: string;
   readonly zone?: string;
-  readonly targetRef?: { readonly kind: string; readonly namespace: string; readonly name: string };
+  readonly targetRef?: { readonly kind: string; readonly namespace: string; readonly name: string; readonly uid?: string };
 }
 
 /** discovery.k8s.io/v1 EndpointSlice of one Service (label `kubernetes.io/service-name`). */
