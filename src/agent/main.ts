@@ -22,13 +22,15 @@ import { parseSettings } from '../settings/parse-settings.ts';
 import type { Settings } from '../settings/settings.ts';
 import { AgentState } from './agent-state.ts';
 import { openDnsFront } from './dns-front.ts';
+import { openHandOver } from './hand-over.ts';
 import { openLedgerFile } from '../routing/io/ledger-file.ts';
 import { openNodeNetwork } from './node-network.ts';
 import { openProxy } from './open-proxy.ts';
+import { ProxyReadiness } from './proxy-readiness.ts';
 import { reconcile } from './reconcile.ts';
 
-/** Drain of a standalone agent: how long calls in flight may take after SIGTERM (design section 6). */
-const DRAIN_MS = 10_000;
+/** Of the grace period, what stays for ending what the drain left. */
+const END_SECONDS = 5;
 /** Taken ports, quarantines and drift are looked at again this often, without any change. */
 const RESYNC_MS = 5_000;
 
@@ -53,7 +55,7 @@ export async function runAgent(argv: readonly string[], version: string): Promis
     return await runUntilSignal({
       signals,
       steps: () => opened.toReversed(),
-      deadlineMs: DRAIN_MS,
+      deadlineMs: (settings.graceSeconds - END_SECONDS) * 1000,
       failed,
       onStop: (reason) => log.info({ reason }, 'stopping: draining what is in flight'),
       onClosed: (steps) => {
@@ -78,7 +80,7 @@ function tell(error: unknown): void {
 async function start(settings: Settings, version: string, log: Logger, opened: CloseStep[]): Promise<{ readonly failed: Promise<never> }> {
   const { path } = settings.source.kind === 'dir' ? settings.source : { path: '' };
   log.info({ version, node: settings.nodeName, source: `dir:${path}`, pool: settings.vipPool.cidr, zone: settings.zone }, 'onehop agent starts');
-  const readiness = new Readiness({ source: 'the first snapshot', proxy: 'the first table', dns: 'the first table' });
+  const readiness = new Readiness({ source: 'the first snapshot', dns: 'the first table' });
   const metrics = new Metrics();
   addProcessMetrics(metrics);
   await makeRunDir(settings.runDir);
@@ -90,7 +92,14 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   opened.push({ name: 'node network', close: () => network.close() });
 
   const state = new AgentState(settings, log);
-  const { proxy, checkRegexes, counters, calls } = await openProxy(settings, log.child({ room: 'proxy' }));
+  const proxyReadiness = new ProxyReadiness(readiness);
+  const handOver = openHandOver(settings, readiness, process.getuid?.(), log);
+  let latest: Snapshot | undefined;
+  const { proxy, checkRegexes, counters, calls } = await openProxy(settings, log.child({ room: 'proxy' }), (trouble) => {
+    proxyReadiness.seen(trouble);
+    // One that runs something else, or is back, is brought in step at once.
+    if (latest !== undefined) runner.want(latest);
+  });
   opened.push({ name: 'proxy', close: (remainingMs) => proxy.close({ drainMs: remainingMs, leaveRunning: settings.haproxyAttach }) });
   const dns = openDnsFront(settings, log.child({ room: 'dns' }));
   opened.push({ name: 'dns', close: () => dns.close() });
@@ -131,7 +140,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
           proxy,
           saveLedger: (ledger) => ledgerFile.write(ledger),
           prepareNode: (table) => network.ensure(table),
-          checkListeners: (wanted) => checkListeners(wanted, { ownListeners: proxy.listeners() }),
+          checkListeners: async (wanted) => checkListeners(wanted, await handOver.portsHeld(proxy.listeners())),
           serveZone: (zone) => dns.serve(zone),
         },
         snapshot,
@@ -139,9 +148,9 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
       );
       state.publish(effect);
       const stuck = effect.problems.find(({ object }) => object.kind === 'Node');
-      if (stuck !== undefined && proxy.listeners().size === 0) readiness.pending('proxy', problemLine(stuck));
-      else readiness.done('proxy');
+      proxyReadiness.passed(stuck !== undefined && proxy.listeners().size === 0 ? problemLine(stuck) : undefined);
       readiness.done('dns');
+      await handOver.passed();
     },
     onError: (error, retryInMs) => {
       // What a person has to mend at the start ends the process with its remedy; later, what is in effect stays.
@@ -153,7 +162,6 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   });
   opened.push({ name: 'reconciler', close: () => runner.close() });
 
-  let latest: Snapshot | undefined;
   const source = await openFolderSource({
     path,
     globalNamespace: settings.globalNamespace,

@@ -21,33 +21,42 @@ export interface NodeProxy {
 
 /**
  * Opens HAProxy or the embedded proxy. `auto` takes HAProxy when its binary can be run.
+ * `onTrouble` hears what is wrong with an attached HAProxy, and undefined when it is well again.
  * @throws CodedError when the wanted one cannot be had
  */
-export async function openProxy(settings: Settings, log: Logger): Promise<NodeProxy> {
+export async function openProxy(settings: Settings, log: Logger, onTrouble: (why: string | undefined) => void): Promise<NodeProxy> {
   const { proxy: wanted, haproxyBin } = settings;
   if (wanted === 'embedded') return openEmbedded(log);
   if (wanted === 'auto' && !settings.haproxyAttach && (await probeHaproxy(haproxyBin)) === undefined) {
     log.warn(`${haproxyBin} cannot be run: the embedded proxy serves; install HAProxy 2.6 or newer for full speed`);
     return openEmbedded(log);
   }
-  return openNative(settings, log);
+  return openNative(settings, log, onTrouble);
 }
 
-async function openNative(settings: Settings, log: Logger): Promise<NodeProxy> {
+async function openNative(settings: Settings, log: Logger, onTrouble: (why: string | undefined) => void): Promise<NodeProxy> {
   const proxy = await openHaproxy({
     binary: settings.haproxyBin,
     runDir: settings.runDir,
     attach: settings.haproxyAttach,
     drainTimeoutSeconds: settings.drainTimeoutSeconds,
     tokenHeader: settings.tokenHeader,
-    events: { onChange: (what) => log.info(what), onFault: (what) => log.error(what) },
+    events: {
+      onChange: (what) => log.info(what),
+      onFault: (what) => log.error(what),
+      onTrouble: (why) => {
+        if (why === undefined) log.info('HAProxy answers again');
+        else log.error(why);
+        onTrouble(why);
+      },
+    },
   });
   return {
     proxy,
     checkRegexes: openRegexCheck(settings.haproxyBin),
     counters: () => {
       const { restarts, reloads, oldWorkers, configRejected } = proxy.status();
-      return { restarts, reloads, old_workers: oldWorkers, config_rejected: configRejected };
+      return { restarts, reloads, old_workers: oldWorkers, config_rejected: configRejected, in_trouble: proxy.trouble === undefined ? 0 : 1 };
     },
     calls: () => proxy.calls(),
   };

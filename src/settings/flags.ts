@@ -139,6 +139,13 @@ export const FLAGS: { readonly [Key in keyof Settings]: Flag<Settings[Key]> } = 
     help: 'how long connections of an old HAProxy worker may last after a reload',
     parse: parse.parseInteger(1, 7 * 86_400, 'seconds'),
   },
+  graceSeconds: {
+    name: 'grace-seconds',
+    value: 'SECONDS',
+    default: '15',
+    help: "how long a stop may take; calls in flight get 5 s less. In a pod: its terminationGracePeriodSeconds",
+    parse: parse.parseInteger(5, 7 * 86_400, 'seconds'),
+  },
   tokenHeader: { name: 'token-header', value: 'NAME', default: 'X-Onehop-Token', help: "header with the caller's token", parse: String },
   tokenJwks: { name: 'token-jwks', value: 'URL|PATH', default: '', shownDefault: "the cluster's", help: 'keys that sign tokens', parse: String },
   tokenIssuer: { name: 'token-issuer', value: 'NAME', default: '', shownDefault: "the cluster's", help: 'issuer of tokens', parse: String },

@@ -40,6 +40,8 @@ export interface Settings {
   readonly stateDir: string;
   readonly clientIp: 'forwarded' | 'preserve';
   readonly drainTimeoutSeconds: number;
+  /** From SIGTERM until whoever sent it ends the process; at least 5. */
+  readonly graceSeconds: number;
   readonly tokenHeader: string;
   /** Empty: the cluster's own. */
   readonly tokenJwks: string;

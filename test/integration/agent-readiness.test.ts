@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { cpSync, existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
@@ -28,14 +29,24 @@ function startAgent(flag: string, prepare: (folders: AgentFolders) => void) {
 }
 
 describe('/readyz', () => {
-  it('waits for the HAProxy of another supervisor, and says so', async () => {
+  it('waits for the HAProxy of another supervisor, sees one that hangs or ends, and says so', async () => {
     const { own, readyz, until } = startAgent('--haproxy-attach', (one) => one.write('objects.yaml', simpleObjects('cart', '127.88.68.2', '127.88.68.1')));
-    await until(async () => expect(await readyz()).toMatchObject({ status: 503, body: expect.stringMatching(/^proxy: .*master\.sock.*haproxy-failed/) }));
+    await until(async () => expect(await readyz()).toMatchObject({ status: 503, body: expect.stringMatching(/^proxy: no HAProxy answers/) }));
     expect(existsSync(join(own.run, 'haproxy.cfg'))).toBe(true);
-    const haproxy = spawn('haproxy', ['-W', '-C', own.run, '-f', 'haproxy.cfg', '-S', `${own.run}/master.sock,mode,600`], { stdio: 'ignore' });
+    const launcher = spawn('daemonset/onehop-haproxy', [own.run], { stdio: 'ignore' });
     await until(async () => expect(await readyz()).toMatchObject({ status: 200, body: 'ready\n' }));
-    haproxy.kill();
-  });
+
+    const haproxys = processesWith(`${own.run}/master.sock,`);
+    for (const pid of haproxys) process.kill(pid, 'SIGSTOP');
+    await until(async () => expect(await readyz()).toMatchObject({ status: 503, body: expect.stringMatching(/^proxy: .*hangs/) }));
+    for (const pid of haproxys) process.kill(pid, 'SIGCONT');
+    await until(async () => expect(await readyz()).toMatchObject({ status: 200 }));
+
+    const ended = once(launcher, 'exit');
+    launcher.kill();
+    expect((await ended)[0]).toBe(0);
+    await until(async () => expect(await readyz()).toMatchObject({ status: 503, body: expect.stringMatching(/^proxy: no HAProxy answers/) }));
+  }, 60_000);
 
   it('waits for a source that was never read, and says why', async () => {
     const { own, readyz, until } = startAgent('--proxy=embedded', (one) => rmSync(one.objects, { recursive: true }));

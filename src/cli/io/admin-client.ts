@@ -1,16 +1,17 @@
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { CodedError, systemCode } from '../../model/coded-error.ts';
+import { findRunDir } from './find-run-dir.ts';
 
 const TIMEOUT_MS = 5_000;
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
 
 /**
- * GETs a JSON document from the running agent over `admin.sock` in its run folder.
+ * GETs a JSON document from the running agent over `admin.sock` in its run folder, or in that of the generation that serves.
  * @throws CodedError `agent-unreachable`, or `agent-refused` with what the agent said
  */
 export async function getFromAgent(runDir: string, path: string): Promise<unknown> {
-  const socketPath = join(runDir, 'admin.sock');
+  const socketPath = join(await findRunDir(runDir), 'admin.sock');
   const { status, body } = await get(socketPath, path).catch((error: unknown) => {
     const why = { ENOENT: 'no agent runs there', ECONNREFUSED: 'the agent that ran there is gone', EACCES: 'this user may not talk to it' }[systemCode(error) ?? ''];
     throw new CodedError(

@@ -5,6 +5,7 @@ import { headerMap } from '../../haproxy/render-maps.ts';
 import { messageOf } from '../../model/coded-error.ts';
 import { printable } from '../../model/problem.ts';
 import type { Route } from '../../model/route-table.ts';
+import { findRunDir } from './find-run-dir.ts';
 
 /** What may stand in a command of HAProxy's CLI without being read as syntax. */
 const SAFE_VALUE = /^[A-Za-z0-9_.:@/=-]{1,200}$/;
@@ -18,7 +19,7 @@ export async function lookUpHeaderMap(runDir: string, route: Route, headers: Rea
   if (value === undefined) return undefined;
   if (!SAFE_VALUE.test(value)) return 'not asked: the value has characters that its command line would read';
   try {
-    const answer = await askCli(join(runDir, STATS_SOCKET), `get map ${headerMap(route)} ${value}`);
+    const answer = await askCli(join(await findRunDir(runDir), STATS_SOCKET), `get map ${headerMap(route)} ${value}`);
     const found = /value="([^"]*)"/.exec(answer)?.[1];
     return found === undefined ? 'its map matches no version' : `its map gives ${printable(found, 200)}`;
   } catch (error) {

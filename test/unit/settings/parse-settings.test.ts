@@ -36,6 +36,7 @@ const SAMPLES: { readonly [Key in keyof Settings]: readonly [text: string, value
   stateDir: ['/tmp/state dir', '/tmp/state dir'],
   clientIp: ['forwarded', 'forwarded'],
   drainTimeoutSeconds: ['60', 60],
+  graceSeconds: ['60', 60],
   tokenHeader: undefined,
   tokenJwks: undefined,
   tokenIssuer: undefined,
@@ -64,6 +65,7 @@ describe('defaults', () => {
       stateDir: '/var/lib/onehop',
       clientIp: 'forwarded',
       drainTimeoutSeconds: 3600,
+      graceSeconds: 15,
       tokenHeader: 'X-Onehop-Token',
       tokenJwks: '',
       tokenIssuer: '',
@@ -156,6 +158,7 @@ describe('errors', () => {
     [[...SOURCE, '--proxy', 'envoy'], "'envoy' is not one of haproxy, embedded, auto"],
     [[...SOURCE, '--haproxy-attach', '--proxy', 'embedded'], '--haproxy-attach and --proxy embedded exclude each other'],
     [[...SOURCE, '--drain-timeout', '1.5'], "'1.5' is not seconds from 1 to 604800"],
+    [[...SOURCE, '--grace-seconds', '4'], "'4' is not seconds from 5 to 604800"],
     [['--source', 'dir:'], "'dir:' is neither kubernetes nor dir:PATH"],
     [[...SOURCE, '-x'], '-x is not a flag'],
   ])('%j', (argv, expected) => {

@@ -1,0 +1,46 @@
+import { openGenerations } from '../daemon/io/generations.ts';
+import type { Readiness } from '../daemon/readiness.ts';
+import type { Logger } from '../daemon/io/logger.ts';
+import { readHaproxyUid, readHeldListeners } from '../haproxy/io/held-listeners.ts';
+import { messageOf } from '../model/coded-error.ts';
+import type { CheckListenersOptions } from '../node/io/ports.ts';
+import type { Settings } from '../settings/settings.ts';
+
+/** What an agent does about the other generations of its pod on this node; nothing when the run folder is not named by a pod's UID. */
+export interface HandOver {
+  /** Which taken ports are no obstacle: `own` is what our HAProxy says that it holds. */
+  portsHeld(own: ReadonlySet<string>): Promise<CheckListenersOptions>;
+  /** A pass is through. Ready, this generation is the one that the CLI talks to; what dead ones left is removed. */
+  passed(): Promise<void>;
+}
+
+/**
+ * Two generations serve the same addresses side by side (SO_REUSEPORT, one uid) until the older one is stopped.
+ *
+ * The HAProxy of an attached agent may answer late, or not at all: its own ports must not look taken then, or the routes would be
+ * left out. So what its haproxy.cfg binds counts as ours wherever the kernel shows the port under HAProxy's uid.
+ */
+export function openHandOver(settings: Pick<Settings, 'haproxyAttach' | 'runDir'>, readiness: Readiness, uid: number | undefined, log: Logger): HandOver {
+  const { haproxyAttach, runDir } = settings;
+  const generations = openGenerations(runDir);
+  let wasReady = false;
+  return {
+    portsHeld: async (own) => {
+      if (!haproxyAttach) return { ownListeners: own };
+      const siblings = await readHeldListeners(runDir, (await generations?.siblings()) ?? []);
+      const haproxyUid = (await readHaproxyUid(runDir)) ?? uid;
+      return { ownListeners: own, siblings, ...(haproxyUid === undefined ? {} : { haproxyUid }) };
+    },
+    passed: async () => {
+      const became = readiness.ready && !wasReady;
+      wasReady = readiness.ready;
+      if (generations === undefined || !readiness.ready) return;
+      try {
+        if (became) await generations.takeCurrent();
+        for (const dir of await generations.tidy(Date.now())) log.info({ dir }, 'removed what a dead generation left');
+      } catch (error) {
+        log.warn({ error: messageOf(error) }, 'the run folders of other generations could not be tidied');
+      }
+    },
+  };
+}

@@ -1,0 +1,31 @@
+import type { Readiness } from '../daemon/readiness.ts';
+
+/** Whether the proxy is ready: what the last pass said of it, and what has been seen of its process since. */
+export class ProxyReadiness {
+  readonly #readiness: Readiness;
+  #stuck: string | undefined = 'the first table';
+  #trouble: string | undefined;
+
+  constructor(readiness: Readiness) {
+    this.#readiness = readiness;
+    this.#settle();
+  }
+
+  /** A pass is through; `stuck` says why the proxy serves nothing after it. */
+  passed(stuck: string | undefined): void {
+    this.#stuck = stuck;
+    this.#settle();
+  }
+
+  /** The process was looked at: what is wrong with it, undefined when nothing is. */
+  seen(trouble: string | undefined): void {
+    this.#trouble = trouble;
+    this.#settle();
+  }
+
+  #settle(): void {
+    const why = this.#trouble ?? this.#stuck;
+    if (why === undefined) this.#readiness.done('proxy');
+    else this.#readiness.pending('proxy', why);
+  }
+}
