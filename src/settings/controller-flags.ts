@@ -48,7 +48,7 @@ export const CONTROLLER_FLAGS: { readonly [Key in keyof ControllerSettings]: Fla
   globalNamespace: FLAGS.globalNamespace,
   vipPool: { ...FLAGS.vipPool, help: 'addresses for routes, the same as on the agents' },
   httpPort: FLAGS.httpPort,
-  adminListen: { ...FLAGS.adminListen, default: '0.0.0.0:9811', help: '/healthz, /readyz and /metrics' },
+  adminListen: { ...FLAGS.adminListen, help: '/healthz, /readyz and /metrics' },
   startupTaint: {
     name: 'startup-taint',
     value: 'KEY',
@@ -78,7 +78,7 @@ export function parseControllerSettings(
   const parsed = parseTable(CONTROLLER_FLAGS, argv, env, facts);
   if ('help' in parsed) return { help: renderHelp('controller', CONTROLLER_FLAGS) };
   const errors = parsed.errors.map((line) => printable(line));
-  const settings = parsed.found as unknown as ControllerSettings;
+  const settings = parsed.found as ControllerSettings;
   if (errors.length === 0 && isReservedPort(settings.httpPort)) {
     errors.push(`--http-port ${settings.httpPort} is reserved (DNS, admin, kubelet or node ports): every route without spec.port.listen would be invalid`);
   }

@@ -26,7 +26,7 @@ export function parseSettings(
   const { found, errors } = parsed;
   if (errors.length > 0) return { errors: errors.map((line) => printable(line)) };
 
-  const settings = found as unknown as Settings;
+  const settings = found as Settings;
   const contradictions = findContradictions(settings);
   return contradictions.length > 0 ? { errors: contradictions } : { settings: Object.freeze(settings) };
 }

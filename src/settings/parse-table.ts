@@ -6,28 +6,29 @@ import { nearest } from './nearest.ts';
 import type { Facts } from './settings.ts';
 
 /** The flags of one process by the name of the setting, in the order of its help text. */
-export type FlagTable = Readonly<Record<string, Flag<unknown>>>;
+export type FlagTable<Settings = Readonly<Record<string, unknown>>> = { readonly [Key in keyof Settings]: Flag<Settings[Key]> };
 
-export type ParsedTable =
+export type ParsedTable<Settings> =
   /** By the name of the setting; complete when there are no errors. */
-  | { readonly found: Readonly<Record<string, unknown>>; readonly errors: readonly string[] }
+  | { readonly found: Partial<Settings>; readonly errors: readonly string[] }
   | { readonly help: true };
 
 /**
  * Reads arguments and environment by a table. A flag stands above its variable `ONEHOP_...`, that above the default; an empty variable
  * counts as absent. `refuse` says of a text why it is not taken, as the end of the line `--flag`.
  */
-export function parseTable(
-  table: FlagTable,
+export function parseTable<Settings>(
+  table: FlagTable<Settings>,
   argv: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
   facts: Facts,
   refuse: (flag: string, text: string, setByHand: boolean) => string | undefined = () => undefined,
-): ParsedTable {
-  const { given, errors } = readFlags(table, argv);
+): ParsedTable<Settings> {
+  const flags = Object.entries<Flag<unknown>>(table);
+  const { given, errors } = readFlags(flags.map(([, flag]) => flag), argv);
   if (given.has('help')) return { help: true };
-  const found: Record<string, unknown> = {};
-  for (const [key, flag] of Object.entries(table)) {
+  const found: { -readonly [Key in keyof Settings]?: unknown } = {};
+  for (const [key, flag] of flags as [keyof Settings, Flag<unknown>][]) {
     const chosen = chooseText(flag, given.get(flag.name), { env, facts, above: found });
     if (chosen === undefined) continue;
     const refusal = refuse(flag.name, chosen.text, chosen.setByHand);
@@ -38,7 +39,7 @@ export function parseTable(
       errors.push(`${chosen.from}: ${messageOf(error)}`);
     }
   }
-  return { found, errors };
+  return { found: found as Partial<Settings>, errors };
 }
 
 /** Which text decides a setting, and where it comes from. */
@@ -52,8 +53,8 @@ function chooseText(flag: Flag<unknown>, fromFlag: string | undefined, defaults:
 }
 
 /** Splits the arguments into flag -> text (a bare switch is `true`) and errors. */
-function readFlags(table: FlagTable, argv: readonly string[]): { given: Map<string, string>; errors: string[] } {
-  const flags = new Map<string, Flag<unknown>>(Object.values(table).map((flag) => [flag.name, flag]));
+function readFlags(table: readonly Flag<unknown>[], argv: readonly string[]): { given: Map<string, string>; errors: string[] } {
+  const flags = new Map<string, Flag<unknown>>(table.map((flag) => [flag.name, flag]));
   const { tokens } = parseArgs({
     args: [...argv],
     strict: false,
