@@ -23,6 +23,21 @@ const PROGRAMS = {
     { program: 'nft', package: 'nftables', rootOnly: true },
     { program: 'wrk', package: 'wrk', rootOnly: true },
   ],
+  cluster: [
+    { program: 'containerd', package: 'containerd' },
+    { program: 'runc', package: 'runc' },
+    { program: 'bridge', package: 'containernetworking-plugins', folder: '/usr/lib/cni' },
+    { program: 'buildah', package: 'buildah' },
+    { program: 'mmdebstrap', package: 'mmdebstrap' },
+    { program: 'bird', package: 'bird2' },
+    { program: 'busybox', package: 'busybox-static' },
+    { program: 'ip', package: 'iproute2' },
+    { program: 'nft', package: 'nftables' },
+    { program: 'iptables', package: 'iptables' },
+    { program: 'openssl', package: 'openssl' },
+    { program: 'curl', package: 'curl' },
+    { program: 'go', package: 'golang-go', optional: 'programs of Kubernetes that the cache and KUBEBUILDER_ASSETS lack cannot be built' },
+  ],
   bench: [
     { program: 'dig', package: 'bind9-dnsutils' },
     { program: 'dnsperf', package: 'dnsperf' },
@@ -68,7 +83,7 @@ function linkCommand() {
 
 function installDebianPackages(programs) {
   const isRoot = process.getuid?.() === 0;
-  const missing = programs.filter(({ program, rootOnly }) => (isRoot || rootOnly !== true) && !isInPath(program));
+  const missing = programs.filter(({ program, rootOnly, folder }) => (isRoot || rootOnly !== true) && !isInPath(program, folder));
   if (missing.length === 0) return;
   const packages = missing.map((one) => one.package);
   const command = `apt-get install --no-install-recommends ${packages.join(' ')}`;
@@ -84,8 +99,8 @@ function installDebianPackages(programs) {
   if (needed.length > 0) process.exit(3);
 }
 
-function isInPath(program) {
-  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin', '/usr/local/go/bin'];
+function isInPath(program, folder = '') {
+  const folders = folder !== '' ? [folder] : [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin', '/usr/local/go/bin'];
   return folders.some((folder) => existsSync(join(folder, program)));
 }
 

@@ -1,19 +1,22 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { must, run } from '../lab/run.ts';
+import { eventually, must, run } from '../lab/run.ts';
 import type { RunResult } from '../lab/run.ts';
 import { findBinaries } from './binaries.ts';
 import type { Binaries } from './binaries.ts';
 import { ControlPlane } from './control-plane.ts';
+import { coreDnsObjects } from './coredns.ts';
 import { deadDaemons } from './daemons.ts';
+import { CONTROL_PLANE_ADDRESS, buildNetwork, buildOverlay, controlPlaneNetns, nodeNetwork, untilPodRoutes } from './fabric.ts';
+import type { Fabric, NodeNetwork } from './fabric.ts';
+import { IMAGES, standardImages } from './images.ts';
 import { labPaths } from './lab-paths.ts';
 import type { LabPaths } from './lab-paths.ts';
+import { ClusterNode } from './node.ts';
 import { Pki } from './pki.ts';
 import { removeLab } from './remove-lab.ts';
-
-export type Fabric = 'bgp' | 'vxlan';
 
 export interface ClusterPlan {
   /** Default: env ONEHOP_LAB, else `lab`. Clusters of different names run side by side. */
@@ -31,7 +34,16 @@ interface ClusterState {
   readonly etcdPorts: { readonly client: number; readonly peer: number };
 }
 
+interface ClusterParts {
+  readonly lab: LabPaths;
+  readonly state: ClusterState;
+  readonly binaries: Binaries;
+  readonly controlPlane: ControlPlane;
+  readonly nodes: readonly ClusterNode[];
+}
+
 const KUBECTL_LIMIT_MS = 300_000;
+const READY_LIMIT_MS = 90_000;
 
 /** A running cluster; see README.md. Holds no resource of this process: any process may attach to it, and close it. */
 export class Cluster {
@@ -43,12 +55,14 @@ export class Cluster {
   readonly kubeconfig: string;
   /** URL of the API server. With nodes it answers only in the control plane's network: see `inside`. */
   readonly server: string;
+  readonly nodes: readonly ClusterNode[];
   readonly #lab: LabPaths;
   readonly #binaries: Binaries;
   readonly #controlPlane: ControlPlane;
 
-  constructor(lab: LabPaths, state: ClusterState, binaries: Binaries, controlPlane: ControlPlane) {
+  constructor({ lab, state, binaries, controlPlane, nodes }: ClusterParts) {
     this.#lab = lab;
+    this.nodes = nodes;
     this.#binaries = binaries;
     this.#controlPlane = controlPlane;
     this.name = lab.name;
@@ -60,12 +74,12 @@ export class Cluster {
 
   /** Runs kubectl as administrator, or as another user with `kubeconfig`; throws with what it said when it fails. */
   async kubectl(args: readonly string[], options: KubectlOptions = {}): Promise<string> {
-    return must(this.#kubectlArgv(args, options), options.input, options.timeoutMs ?? KUBECTL_LIMIT_MS);
+    return must(this.kubectlArgv(args, options), options.input, options.timeoutMs ?? KUBECTL_LIMIT_MS);
   }
 
   /** As `kubectl`, for calls that may fail. */
   async tryKubectl(args: readonly string[], options: KubectlOptions = {}): Promise<RunResult> {
-    return run(this.#kubectlArgv(args, options), options.input, options.timeoutMs ?? KUBECTL_LIMIT_MS);
+    return run(this.kubectlArgv(args, options), options.input, options.timeoutMs ?? KUBECTL_LIMIT_MS);
   }
 
   /** Applies objects. */
@@ -94,12 +108,33 @@ export class Cluster {
     return this.#controlPlane.issueUser(`user-${user.replaceAll(/[^a-z0-9-]/gi, '-')}`, user, groups);
   }
 
+  /** @param name `n1`, `n2`, ... */
+  node(name: string): ClusterNode {
+    const node = this.nodes.find((each) => each.name === name);
+    if (node === undefined) throw new Error(`cluster ${this.name} has no node ${name}, only ${this.nodes.map((each) => each.name).join(' ')}`);
+    return node;
+  }
+
+  /** Imports an OCI archive on every node. */
+  async load(archive: string): Promise<void> {
+    await Promise.all(this.nodes.map((node) => node.load(archive)));
+  }
+
+  /** Imports an image out of buildah's storage on every node. */
+  async loadFromBuildah(image: string): Promise<void> {
+    const archive = join(this.folder, 'image.tar');
+    await must(['buildah', '--storage-driver', 'vfs', 'push', image, `oci-archive:${archive}:${image}`], '', KUBECTL_LIMIT_MS);
+    await this.load(archive);
+    await rm(archive);
+  }
+
   /** Ends and removes everything of this cluster. */
   async close(): Promise<void> {
     await removeLab(this.#lab);
   }
 
-  #kubectlArgv(args: readonly string[], { kubeconfig = this.kubeconfig }: KubectlOptions): readonly string[] {
+  /** Argv of a kubectl call. */
+  kubectlArgv(args: readonly string[], { kubeconfig = this.kubeconfig }: KubectlOptions = {}): readonly string[] {
     return this.inside([this.#binaries('kubectl'), '--kubeconfig', kubeconfig, ...args]);
   }
 }
@@ -134,26 +169,91 @@ export async function attachCluster(name?: string): Promise<Cluster> {
   const lab = labPaths(labName(name));
   const state = await readState(lab);
   if (state === undefined) throw new Error(`no cluster ${lab.name} runs: npm run cluster -- up --name ${lab.name}`);
-  const binaries = await findBinaries();
-  return new Cluster(lab, state, binaries, controlPlane(lab, state, binaries));
+  const parts = clusterParts(lab, state, await findBinaries());
+  return new Cluster(parts);
+}
+
+/** Ends and removes a cluster, whatever state it is in. */
+export async function closeCluster(name?: string): Promise<void> {
+  await removeLab(labPaths(labName(name)));
 }
 
 export const labName = (given?: string): string => given ?? process.env['ONEHOP_LAB'] ?? 'lab';
 
 async function buildCluster(lab: LabPaths, { nodes, fabric }: { nodes: number; fabric: Fabric }): Promise<Cluster> {
+  if (nodes > 0 && process.getuid?.() !== 0) throw new Error('nodes are namespaces: run it as root, or with --nodes 0');
   const binaries = await findBinaries();
-  const [apiPort = 0, client = 0, peer = 0] = await freePorts(3);
+  const images = nodes > 0 ? await standardImages(binaries) : [];
+  // With nodes the control plane has a network of its own, where all ports are free.
+  const [apiPort = 0, client = 0, peer = 0] = nodes > 0 ? [6443, 2379, 2380] : await freePorts(3);
   const state: ClusterState = { nodes, fabric, apiPort, etcdPorts: { client, peer } };
+  const parts = clusterParts(lab, state, binaries);
   await mkdir(lab.folder, { recursive: true, mode: 0o711 });
   await pkiOf(lab).create();
-  const plane = controlPlane(lab, state, binaries);
-  await plane.start(nodes > 0);
+  if (nodes > 0) await buildNetwork(lab, parts.networks);
+  await Promise.all([parts.controlPlane.start(nodes > 0), bootNodes(parts, images)]);
+  const cluster = new Cluster(parts);
+  if (nodes > 0) await joinNodes(cluster, parts);
   await writeFile(stateFile(lab), JSON.stringify(state));
-  return new Cluster(lab, state, binaries, plane);
+  return cluster;
 }
 
-function controlPlane(lab: LabPaths, { apiPort, etcdPorts }: ClusterState, binaries: Binaries): ControlPlane {
-  return new ControlPlane({ lab, binaries, pki: pkiOf(lab), address: '127.0.0.1', apiPort, etcdPorts });
+/** Machines, their images and the overlay need no API server. */
+async function bootNodes({ nodes, networks, state }: ClusterPartsToBuild, images: readonly string[]): Promise<void> {
+  if (state.fabric === 'vxlan') await buildOverlay(networks);
+  await Promise.all(
+    nodes.map(async (node) => {
+      await node.boot();
+      for (const archive of images) await node.load(archive);
+    }),
+  );
+}
+
+/** Done when all nodes are ready, know the ways to each other's pods, and pods can ask CoreDNS. */
+async function joinNodes(cluster: Cluster, { nodes, networks, controlPlane }: ClusterPartsToBuild): Promise<void> {
+  await Promise.all(nodes.map((node) => controlPlane.issueUser(`kubelet-${node.name}`, `system:node:${node.name}`, ['system:nodes'])));
+  await Promise.all([...nodes.map((node) => node.join()), cluster.apply(...coreDnsObjects())]);
+  await eventually(
+    'nodes are ready',
+    async () => {
+      const { items } = await cluster.get<{ items: readonly NodeObject[] }>('nodes');
+      return items.filter((node) => node.status.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True')).length === nodes.length;
+    },
+    READY_LIMIT_MS,
+  );
+  await untilPodRoutes(networks);
+  await cluster.kubectl(['-n', 'kube-system', 'rollout', 'status', 'deployment/coredns', `--timeout=${READY_LIMIT_MS / 1000}s`]);
+}
+
+interface NodeObject {
+  readonly status: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
+}
+
+interface ClusterPartsToBuild extends ClusterParts {
+  readonly networks: readonly NodeNetwork[];
+}
+
+function clusterParts(lab: LabPaths, state: ClusterState, binaries: Binaries): ClusterPartsToBuild {
+  const pki = pkiOf(lab);
+  const { apiPort, etcdPorts } = state;
+  const where = state.nodes > 0 ? { netns: controlPlaneNetns(lab), address: CONTROL_PLANE_ADDRESS } : { address: '127.0.0.1' };
+  const controlPlane = new ControlPlane({ lab, binaries, pki, apiPort, etcdPorts, ...where });
+  const networks = Array.from({ length: state.nodes }, (_, i) => nodeNetwork(lab, i + 1));
+  const nodes = networks.map(
+    (network, i) =>
+      new ClusterNode({
+        lab,
+        binaries,
+        fabric: state.fabric,
+        network,
+        networks,
+        zone: `z${Math.floor(i / 2)}`,
+        kubelet: { kubeconfig: controlPlane.kubeconfig(`kubelet-${network.name}`), clientAuthority: pki.authority.certificate },
+        kubeProxyKubeconfig: controlPlane.kubeconfig('kube-proxy'),
+        pauseImage: IMAGES.pause,
+      }),
+  );
+  return { lab, state, binaries, controlPlane, networks, nodes };
 }
 
 const pkiOf = (lab: LabPaths): Pki => new Pki(join(lab.folder, 'pki'));

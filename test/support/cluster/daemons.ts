@@ -16,7 +16,7 @@ export type Flags = Readonly<Record<string, string | number | boolean>>;
 
 export const renderFlags = (flags: Flags): readonly string[] => Object.entries(flags).map(([name, value]) => `--${name}=${String(value)}`);
 
-const PROGRAMS = new Set(['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'onehop-lab-node']);
+const PROGRAMS = new Set(['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'unshare', 'onehop-lab-node']);
 const STOP_LIMIT_MS = 5_000;
 
 export const logFile = (lab: LabPaths, name: string): string => join(lab.folder, 'logs', `${name}.log`);
@@ -83,6 +83,6 @@ function sendSignal(pid: number, signal: NodeJS.Signals): void {
 /** A zombie has an empty command line: ended, only not yet collected by its parent. */
 async function isOfLab(lab: LabPaths, pid: number): Promise<boolean> {
   const argv = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0');
-  const isInside = (arg: string): boolean => arg.includes(`${lab.folder}/`) || arg.includes(`${lab.data}/`);
+  const isInside = (arg: string): boolean => `${arg}/`.includes(`${lab.folder}/`);
   return PROGRAMS.has(basename(argv[0] ?? '')) && argv.some(isInside);
 }

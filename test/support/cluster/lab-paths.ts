@@ -27,7 +27,7 @@ export function labPaths(name: string): LabPaths {
     name,
     prefix,
     folder: join(isRoot ? '/run' : (process.env['XDG_RUNTIME_DIR'] ?? tmpdir()), prefix),
-    data: join(isRoot ? '/var/lib' : tmpdir(), `${prefix}-data`),
+    data: join(isRoot ? '/var/tmp' : tmpdir(), `${prefix}-data`),
   };
 }
 

@@ -1,0 +1,36 @@
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { eventually } from '../lab/run.ts';
+
+const ROOT = '/sys/fs/cgroup';
+
+/** Makes a cgroup below the root: with cgroup v1 one in each controller's tree, with v2 one in all. */
+export async function createCgroup(name: string): Promise<void> {
+  for (const tree of await trees()) await mkdir(join(tree, name), { recursive: true });
+}
+
+/** Removes the cgroups that `isOwn` chooses, with all in them. Each is free once the last of its processes is gone: waits for that. */
+export async function removeCgroups(isOwn: (name: string) => boolean): Promise<void> {
+  for (const tree of await trees()) {
+    for (const name of (await readdir(tree)).filter(isOwn)) {
+      await eventually(`cgroup ${join(tree, name)} is empty`, () => removeTree(join(tree, name)));
+    }
+  }
+}
+
+async function trees(): Promise<readonly string[]> {
+  if (existsSync(join(ROOT, 'cgroup.controllers'))) return [ROOT];
+  const names = await readdir(ROOT).catch(() => []);
+  return names.map((name) => join(ROOT, name)).filter((tree) => existsSync(join(tree, 'cgroup.procs')));
+}
+
+/** @returns whether it is gone; false: a process is still in it */
+async function removeTree(folder: string): Promise<boolean> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  for (const entry of entries) if (entry.isDirectory()) await removeTree(join(folder, entry.name));
+  return rmdir(folder).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => error.code === 'ENOENT',
+  );
+}
