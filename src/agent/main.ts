@@ -12,7 +12,6 @@ import { sleep } from '../daemon/io/timers.ts';
 import { Metrics } from '../daemon/metrics.ts';
 import { Readiness } from '../daemon/readiness.ts';
 import { SerialRunner } from '../daemon/serial-runner.ts';
-import { openFolderSource } from '../kube/io/open-folder-source.ts';
 import { CodedError, messageOf } from '../model/coded-error.ts';
 import { problemLine } from '../model/problem.ts';
 import type { Snapshot } from '../model/snapshot.ts';
@@ -26,6 +25,7 @@ import { openHandOver } from './hand-over.ts';
 import { openLedgerFile } from '../routing/io/ledger-file.ts';
 import { openNodeNetwork } from './node-network.ts';
 import { openProxy } from './open-proxy.ts';
+import { openSource } from './open-source.ts';
 import { ProxyReadiness } from './proxy-readiness.ts';
 import { reconcile } from './reconcile.ts';
 
@@ -78,11 +78,12 @@ function tell(error: unknown): void {
 
 /** Opens everything in order; each part is noted in `opened`, to be closed in reverse. `failed` rejects when the process cannot go on. */
 async function start(settings: Settings, version: string, log: Logger, opened: CloseStep[]): Promise<{ readonly failed: Promise<never> }> {
-  const { path } = settings.source.kind === 'dir' ? settings.source : { path: '' };
-  log.info({ version, node: settings.nodeName, source: `dir:${path}`, pool: settings.vipPool.cidr, zone: settings.zone }, 'onehop agent starts');
-  const readiness = new Readiness({ source: 'the first snapshot', dns: 'the first table' });
   const metrics = new Metrics();
   addProcessMetrics(metrics);
+  const source = await openSource(settings, version, metrics, log.child({ room: 'kube' }));
+  opened.push({ name: 'source', close: () => source.close() });
+  log.info({ version, node: settings.nodeName, source: source.name, pool: settings.vipPool.cidr, zone: settings.zone }, 'onehop agent starts');
+  const readiness = new Readiness({ source: source.waitsFor, dns: 'the first table' });
   await makeRunDir(settings.runDir);
 
   const ledgerFile = await openLedgerFile(settings.stateDir);
@@ -116,7 +117,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
     onError: (what, error) => log.error({ what, error }, 'admin request failed'),
   });
   // Closed after proxy and DNS, so that one can watch the drain, and before the node network, whose addresses it may listen on.
-  opened.splice(1, 0, { name: 'admin server', close: () => admin.close() });
+  opened.splice(2, 0, { name: 'admin server', close: () => admin.close() });
   for (const warning of admin.warnings) log.warn(warning);
 
   const fatal = Promise.withResolvers<never>();
@@ -147,6 +148,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
         state.effect ?? { generation: 0, ledger: ledgerFile.ledger },
       );
       state.publish(effect);
+      source.report(snapshot, effect.table, effect.problems);
       const stuck = effect.problems.find(({ object }) => object.kind === 'Node');
       proxyReadiness.passed(stuck !== undefined && proxy.listeners().size === 0 ? problemLine(stuck) : undefined);
       readiness.done('dns');
@@ -162,9 +164,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   });
   opened.push({ name: 'reconciler', close: () => runner.close() });
 
-  const source = await openFolderSource({
-    path,
-    globalNamespace: settings.globalNamespace,
+  const objects = await source.listen({
     checkRegexes,
     onSnapshot: (snapshot) => {
       latest = snapshot;
@@ -176,7 +176,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
     },
     onError: (error) => log.error({ error: messageOf(error) }, 'the source failed and is tried again'),
   });
-  opened.push({ name: 'source', close: () => source.close() });
+  opened.push({ name: 'objects', close: () => objects.close() });
   const resync = setInterval(() => {
     if (latest !== undefined) runner.want(latest);
   }, RESYNC_MS);

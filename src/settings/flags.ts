@@ -35,6 +35,22 @@ export const FLAGS: { readonly [Key in keyof Settings]: Flag<Settings[Key]> } = 
     help: 'where objects come from: the API server, or a watched folder of Kubernetes YAML',
     parse: (text, facts) => parse.parseSource(text, facts.workingDirectory),
   },
+  kubeconfig: {
+    name: 'kubeconfig',
+    value: 'PATH',
+    default: '',
+    shownDefault: 'KUBECONFIG, else the credentials of the pod',
+    help: 'how the API server is reached',
+    parse: (text, facts) => (text === '' ? '' : parse.parsePath(text, facts.workingDirectory)),
+  },
+  systemNamespace: {
+    name: 'system-namespace',
+    value: 'NAME',
+    default: '',
+    shownDefault: "the pod's own, else onehop-system",
+    help: "namespace of this node's report",
+    parse: (text) => (text === '' ? '' : parse.parseNamespace(text)),
+  },
   nodeName: {
     name: 'node-name',
     value: 'NAME',

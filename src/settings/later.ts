@@ -8,7 +8,6 @@ export interface Later {
 
 /** The whole list: a line leaves it when its function arrives. */
 export const LATER: readonly Later[] = [
-  { flag: 'source', value: 'kubernetes', instead: 'use --source dir:PATH with a folder of Kubernetes YAML' },
   { flag: 'client-ip', value: 'preserve', instead: "leave it at forwarded and read the caller's address from X-Forwarded-For" },
   { flag: 'token-header', instead: 'leave it out; callers are known by their source address' },
   { flag: 'token-jwks', instead: 'leave it out; callers are known by their source address' },

@@ -20,6 +20,10 @@ export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', '
 /** Everything an agent is told by its command line and environment. Frozen; paths are absolute. */
 export interface Settings {
   readonly source: SourceSetting;
+  /** Empty: the variable KUBECONFIG, else the credentials of the pod. */
+  readonly kubeconfig: string;
+  /** Empty: the pod's own namespace, else onehop-system. */
+  readonly systemNamespace: string;
   readonly nodeName: string;
   /** Lower case, without the final dot. */
   readonly zone: string;

@@ -20,6 +20,8 @@ function errorsOf(argv: readonly string[], env: Record<string, string> = {}): re
 /** One valid value per flag that differs from its default, and what it becomes. `undefined`: refused in this version. */
 const SAMPLES: { readonly [Key in keyof Settings]: readonly [text: string, value: Settings[Key]] | undefined } = {
   source: ['dir:objects/x', { kind: 'dir', path: '/srv/objects/x' }],
+  kubeconfig: ['admin.conf', '/srv/admin.conf'],
+  systemNamespace: ['routing', 'routing'],
   nodeName: ['node-1.example', 'node-1.example'],
   zone: ['Svc.Example.', 'svc.example'],
   globalNamespace: ['public', 'public'],
@@ -49,6 +51,8 @@ describe('defaults', () => {
   test('are those of the design', () => {
     expect(settingsOf([])).toEqual({
       source: { kind: 'dir', path: '/etc/objects' },
+      kubeconfig: '',
+      systemNamespace: '',
       nodeName: 'worker-7',
       zone: 'route.internal',
       globalNamespace: 'global',
@@ -133,8 +137,7 @@ describe('errors', () => {
   });
 
   test.each([
-    [['--source', 'kubernetes'], '--source kubernetes is not in this version; use --source dir:PATH with a folder of Kubernetes YAML'],
-    [[], '--source kubernetes is not in this version; use --source dir:PATH with a folder of Kubernetes YAML'],
+    [['--system-namespace', 'Onehop'], "'Onehop' is not a namespace's name"],
     [[...SOURCE, '--client-ip', 'preserve'], '--client-ip preserve is not in this version'],
     [[...SOURCE, '--vip-pool', '127.77.0.0/16,fd00::/64'], 'an IPv6 pool needs an IPv4 pool outside 127/8'],
     [[...SOURCE, '--zone'], '--zone needs a value: --zone NAME'],
