@@ -17,6 +17,10 @@ async function run(): Promise<number> {
     const { runAgent } = await import('./agent/main.ts');
     return runAgent(argv, version);
   }
+  if (command === 'controller') {
+    const { runController } = await import('./controller/main.ts');
+    return runController(argv, version);
+  }
   const { renderUsage, runCommand } = await import('./cli/main.ts');
   if (command === '--help' || command === '-h' || command === 'help') return print(renderUsage());
   if (command.startsWith('-')) {

@@ -8,14 +8,14 @@ import { validate } from './validate.ts';
 
 const COMMANDS: readonly Command[] = [validate, render, routes, explain, doctor];
 
-/** The text of `onehop --help`. `agent` is a process of its own and not in the table of commands. */
+/** The text of `onehop --help`. `agent` and `controller` are processes of their own and not in the table of commands. */
 export function renderUsage(): string {
-  const rows = [{ name: 'agent', summary: 'run the router of this node' }, ...COMMANDS];
+  const rows = [{ name: 'agent', summary: 'run the router of this node' }, { name: 'controller', summary: 'give routes their addresses and conditions, once per cluster' }, ...COMMANDS];
   return `Onehop: a sidecar-free service router for Kubernetes.
 
 Usage: onehop COMMAND [flags]
 
-${rows.map(({ name, summary }) => `  ${name.padEnd(9)} ${summary}`).join('\n')}
+${rows.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`).join('\n')}
 
 'onehop COMMAND --help' shows the flags of a command. 'onehop --version' prints the version.
 Exit codes: 0 done or asked to stop, 1 problems found, 2 wrong usage, 3 cannot run.

@@ -45,7 +45,7 @@ function parseStatus(raw: unknown): RouteStatus {
   const observed = valueAt(raw, ['observedGeneration']);
   const conditions = valueAt(raw, ['conditions']);
   const texts = Object.fromEntries(
-    (['vip', 'vip6', 'globalVip', 'globalVip6', 'changeVersion', 'programmed'] as const).flatMap((field) => {
+    (['vip', 'vip6', 'globalVip', 'globalVip6', 'versions', 'changeVersion', 'programmed'] as const).flatMap((field) => {
       const value = textAt(raw, field);
       return value === undefined ? [] : [[field, value]];
     }),

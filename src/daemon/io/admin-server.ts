@@ -36,8 +36,8 @@ export type AdminRoutes = Readonly<Record<string, AdminRoute>>;
 export interface AdminServerOptions {
   readonly listen: { readonly address: string; readonly port: number };
   readonly pool: VipPool;
-  /** The Unix socket; its folder must exist. */
-  readonly socketPath: string;
+  /** The Unix socket; its folder must exist. Absent: none, for processes that no CLI talks to. */
+  readonly socketPath?: string;
   /** Read at each request. */
   readonly ownAddresses: () => readonly string[];
   readonly readiness: Readiness;
@@ -85,9 +85,11 @@ export async function openAdminServer(options: AdminServerOptions): Promise<Admi
   };
 
   try {
-    const unix = createHttpServer((request, response) => void answer(request, response, true));
-    await openUnixSocket(unix, socketPath);
-    servers.push(unix);
+    if (socketPath !== undefined) {
+      const unix = createHttpServer((request, response) => void answer(request, response, true));
+      await openUnixSocket(unix, socketPath);
+      servers.push(unix);
+    }
     await openTcp(listen.address).catch((error: unknown) => {
       throw asListenError(error, listenerKey(listen.address, listen.port));
     });

@@ -69,7 +69,7 @@ test('names, status subresource and columns', () => {
   expect(valueAt(version, ['subresources'])).toEqual({ status: {} });
   const columns = valueAt(version, ['additionalPrinterColumns']) as readonly { readonly name: string; readonly priority?: number }[];
   expect(columns.filter(({ priority }) => priority === undefined).map(({ name }) => name)).toEqual([
-    'VIP', 'Global', 'Rule', 'Accepted', 'Programmed', 'Age',
+    'VIP', 'Global', 'Rule', 'Versions', 'Accepted', 'Programmed', 'Age',
   ]);
 });
 

@@ -1,0 +1,169 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import process from 'node:process';
+import { Backoff } from '../daemon/backoff.ts';
+import { closeInOrder, type CloseStep } from '../daemon/close-in-order.ts';
+import { openAdminServer } from '../daemon/io/admin-server.ts';
+import { openLogger, type Logger } from '../daemon/io/logger.ts';
+import { addProcessMetrics } from '../daemon/io/process-metrics.ts';
+import { catchStopSignals, runUntilSignal } from '../daemon/io/run-until-signal.ts';
+import { sleep } from '../daemon/io/timers.ts';
+import { Metrics } from '../daemon/metrics.ts';
+import { Readiness } from '../daemon/readiness.ts';
+import { SerialRunner } from '../daemon/serial-runner.ts';
+import { openApiAccess } from '../kube/io/open-api-access.ts';
+import { openApiClient } from '../kube/io/open-api-client.ts';
+import { readRouteSchema } from '../kube/io/read-crd.ts';
+import { CodedError, messageOf } from '../model/coded-error.ts';
+import { parseControllerSettings, type ControllerSettings } from '../settings/controller-flags.ts';
+import { addControllerMetrics } from './controller-metrics.ts';
+import { StepApplier } from './io/apply-steps.ts';
+import { ClusterView } from './io/cluster-view.ts';
+import { GuardedWriter, NotLeader } from './io/guarded-writer.ts';
+import { LedgerStore } from './io/ledger-store.ts';
+import { openElection } from './io/open-election.ts';
+import type { ControllerOptions } from './observed.ts';
+import { PassBudget } from './pass-budget.ts';
+import { runPass } from './run-pass.ts';
+
+const LEASE_NAME = 'onehop-controller';
+/** Where everything of Onehop's own stands, unless a pod's namespace or a flag says otherwise. */
+const SYSTEM_NAMESPACE = 'onehop-system';
+/** How long writes in flight may take after SIGTERM; then the Lease is given back. */
+const STOP_MS = 10_000;
+/** Counts of nodes, quarantines, the ledger and what was put off are looked at this often, without any change. */
+const TICK_MS = 2_000;
+
+/** `onehop controller`: runs until a signal. Resolves with the exit code: 0 asked to stop, 2 wrong usage, 3 cannot run. */
+export async function runController(argv: readonly string[], version: string): Promise<number> {
+  const parsed = parseControllerSettings(argv, process.env, { hostname: hostname(), workingDirectory: process.cwd(), terminal: process.stderr.isTTY });
+  if ('help' in parsed) {
+    process.stdout.write(parsed.help);
+    return 0;
+  }
+  if ('errors' in parsed) {
+    process.stderr.write(`${parsed.errors.map((line) => `onehop controller: ${line}\n`).join('')}See 'onehop controller --help'.\n`);
+    return 2;
+  }
+  const { settings } = parsed;
+  const log = openLogger({ level: settings.logLevel, format: settings.logFormat, colorize: settings.logFormat === 'pretty' && process.stderr.isTTY });
+  const opened: CloseStep[] = [];
+  const signals = catchStopSignals({ withParent: process.env['npm_command'] !== undefined });
+  try {
+    await start(settings, version, log, opened);
+    return await runUntilSignal({
+      signals,
+      steps: () => opened.toReversed(),
+      deadlineMs: STOP_MS,
+      onStop: (reason) => log.info({ reason }, 'stopping'),
+      onClosed: (steps) => {
+        for (const step of steps) if (step.outcome !== 'closed') log.error({ step: step.name, outcome: step.outcome, error: step.error }, 'not closed cleanly');
+        log.info('stopped');
+      },
+    });
+  } catch (error) {
+    await closeInOrder(opened.toReversed(), { deadlineMs: 0, graceMs: 2_000, now: () => performance.now(), sleep });
+    if (error instanceof CodedError) process.stderr.write(`onehop controller: ${error.line}\n`);
+    else log.fatal({ error }, 'cannot start');
+    return error instanceof CodedError ? error.exitCode : 3;
+  }
+}
+
+/** Opens everything in order; each part is noted in `opened`, to be closed in reverse: first the writes, then the Lease. */
+async function start(settings: ControllerSettings, version: string, log: Logger, opened: CloseStep[]): Promise<void> {
+  const access = await openApiAccess(settings.kubeconfig === '' ? {} : { kubeconfig: settings.kubeconfig });
+  const systemNamespace = settings.systemNamespace || (access.origin === 'in cluster' ? access.namespace : undefined) || SYSTEM_NAMESPACE;
+  const identity = `${settings.identity}_${randomUUID()}`;
+  log.info({ version, identity, systemNamespace, server: access.server.origin, pool: settings.vipPool.cidr, zone: settings.zone }, 'onehop controller starts');
+  const readiness = new Readiness({ watch: 'the first lists' });
+  const metrics = new Metrics();
+  addProcessMetrics(metrics);
+  const parseContext = { schema: await readRouteSchema(), globalNamespace: settings.globalNamespace };
+  const admin = await openAdminServer({
+    listen: settings.adminListen,
+    pool: settings.vipPool,
+    ownAddresses: () => [],
+    readiness,
+    metrics,
+    routes: {},
+    onError: (what, error) => log.error({ what, error }, 'admin request failed'),
+  });
+  opened.push({ name: 'admin server', close: () => admin.close() });
+
+  const client = openApiClient(access, { userAgent: `onehop-controller/${version}` });
+  opened.push({ name: 'api client', close: async () => client.close() });
+  const view = new ClusterView({
+    client,
+    systemNamespace,
+    parseContext,
+    startupTaint: settings.startupTaint || undefined,
+    onChange: () => wake(false),
+    onTrouble: (what, error, retryInMs) => log.warn({ what, reason: error.reason, retryInMs }, error.message),
+  });
+  opened.push({ name: 'watches', close: () => view.close() });
+  const election = openElection({
+    client,
+    namespace: systemNamespace,
+    name: LEASE_NAME,
+    identity,
+    onChange: (isLeader) => {
+      log.info(isLeader ? 'this controller leads' : 'this controller does not lead any more');
+      ledger.forget();
+      wake(true);
+    },
+    onTrouble: (message) => log.warn({ holder: election.holder }, `election: ${message}`),
+  });
+  opened.push({ name: 'election', close: () => election.close() });
+
+  const writer = new GuardedWriter(client, election);
+  const ledger = new LedgerStore(writer, systemNamespace);
+  const applier = new StepApplier({ writer, ledger, view, identity, onRefused: ({ kind }, error) => log.error({ kind, reason: error.reason }, `the API server refuses a write: ${error.message}`) });
+  const { vipPool: pool, zone, globalNamespace, httpPort, startupTaint } = settings;
+  const options: ControllerOptions = { pool, zone, globalNamespace, httpPort, ...(startupTaint === '' ? {} : { startupTaint }) };
+  const world = {
+    isLeader: () => writer.isLeader,
+    refreshLedger: () => ledger.refresh(),
+    observe: () => view.observe(ledger.records),
+    apply: (steps: Parameters<StepApplier['apply']>[0]) => applier.apply(steps),
+    monotonicMs: () => performance.now(),
+    wallMs: () => Date.now(),
+    budget: new PassBudget(performance.now()),
+  };
+  let plans = 0;
+  let countsDue = false;
+  const runner = new SerialRunner<'pass'>({
+    apply: async () => {
+      if (view.waitingFor !== undefined) return;
+      const withCounts = countsDue;
+      countsDue = false;
+      plans += await runPass(world, options, withCounts);
+    },
+    onError: (error, retryInMs) => {
+      if (error instanceof NotLeader) return;
+      log.warn({ error: messageOf(error), retryInMs }, 'not everything could be written; it is tried again');
+    },
+    backoff: new Backoff({ baseMs: 200, maxMs: 10_000 }, Math.random),
+    sleep,
+  });
+  opened.push({ name: 'writer', close: () => runner.close() });
+  /** `withCounts`: writes that only change how many nodes have a route may be made, too. */
+  function wake(withCounts: boolean): void {
+    countsDue ||= withCounts;
+    if (view.waitingFor === undefined) readiness.done('watch');
+    else readiness.pending('watch', `the first list of ${view.waitingFor}`);
+    if (writer.isLeader) runner.want('pass');
+  }
+  addControllerMetrics(metrics, {
+    isLeader: () => writer.isLeader,
+    transitions: () => election.transitions,
+    reflectors: () => view.reflectors(),
+    records: () => ledger.records,
+    writes: () => writer.counts,
+    reads: () => writer.reads,
+    plans: () => plans,
+    eventsDropped: () => applier.eventsDropped,
+    pool,
+  });
+  const tick = setInterval(() => wake(true), TICK_MS);
+  opened.push({ name: 'tick', close: async () => clearInterval(tick) });
+}
