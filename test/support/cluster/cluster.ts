@@ -12,6 +12,7 @@ import { deadDaemons } from './daemons.ts';
 import { CONTROL_PLANE_ADDRESS, buildNetwork, buildOverlay, controlPlaneNetns, nodeNetwork, untilPodRoutes } from './fabric.ts';
 import type { Fabric, NodeNetwork } from './fabric.ts';
 import { IMAGES, standardImages } from './images.ts';
+import { imageStore } from './image-store.ts';
 import { labPaths } from './lab-paths.ts';
 import type { LabPaths } from './lab-paths.ts';
 import { ClusterNode } from './node.ts';
@@ -183,7 +184,7 @@ export const labName = (given?: string): string => given ?? process.env['ONEHOP_
 async function buildCluster(lab: LabPaths, { nodes, fabric }: { nodes: number; fabric: Fabric }): Promise<Cluster> {
   if (nodes > 0 && process.getuid?.() !== 0) throw new Error('nodes are namespaces: run it as root, or with --nodes 0');
   const binaries = await findBinaries();
-  const images = nodes > 0 ? await standardImages(binaries) : [];
+  const store = nodes > 0 ? await imageStore(await standardImages(binaries)) : '';
   // With nodes the control plane has a network of its own, where all ports are free.
   const [apiPort = 0, client = 0, peer = 0] = nodes > 0 ? [6443, 2379, 2380] : await freePorts(3);
   const state: ClusterState = { nodes, fabric, apiPort, etcdPorts: { client, peer } };
@@ -191,22 +192,17 @@ async function buildCluster(lab: LabPaths, { nodes, fabric }: { nodes: number; f
   await mkdir(lab.folder, { recursive: true, mode: 0o711 });
   await pkiOf(lab).create();
   if (nodes > 0) await buildNetwork(lab, parts.networks);
-  await Promise.all([parts.controlPlane.start(nodes > 0), bootNodes(parts, images)]);
+  await Promise.all([parts.controlPlane.start(nodes > 0), bootNodes(parts, store)]);
   const cluster = new Cluster(parts);
   if (nodes > 0) await joinNodes(cluster, parts);
   await writeFile(stateFile(lab), JSON.stringify(state));
   return cluster;
 }
 
-/** Machines, their images and the overlay need no API server. */
-async function bootNodes({ nodes, networks, state }: ClusterPartsToBuild, images: readonly string[]): Promise<void> {
+/** Machines with their images, and the overlay, need no API server. */
+async function bootNodes({ nodes, networks, state }: ClusterPartsToBuild, store: string): Promise<void> {
   if (state.fabric === 'vxlan') await buildOverlay(networks);
-  await Promise.all(
-    nodes.map(async (node) => {
-      await node.boot();
-      for (const archive of images) await node.load(archive);
-    }),
-  );
+  await Promise.all(nodes.map((node) => node.boot(store)));
 }
 
 /** Done when all nodes are ready, know the ways to each other's pods, and pods can ask CoreDNS. */

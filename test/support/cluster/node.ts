@@ -7,6 +7,7 @@ import type { RunResult } from '../lab/run.ts';
 import type { Binaries } from './binaries.ts';
 import { createCgroup } from './cgroups.ts';
 import { daemonPid, logFile, renderFlags, startDaemon, stopDaemon } from './daemons.ts';
+import { copyImageStore } from './image-store.ts';
 import type { LabPaths } from './lab-paths.ts';
 import { POD_MTU, writeBirdConfig } from './fabric.ts';
 import type { Fabric, NodeNetwork } from './fabric.ts';
@@ -50,11 +51,12 @@ export class ClusterNode {
     this.zone = plan.zone;
   }
 
-  /** Starts the machine and containerd. */
-  async boot(): Promise<void> {
+  /** Starts the machine and containerd; `store`: what `imageStore` made, for a first start. */
+  async boot(store?: string): Promise<void> {
     const { lab, network } = this.#plan;
     await createCgroup(network.netns);
     await Promise.all([mkdir(this.#folder, { recursive: true }), mkdir(this.#data, { recursive: true })]);
+    if (store !== undefined) await copyImageStore(store, join(this.#data, 'containerd'));
     const newNamespaces = ['unshare', '--mount', '--propagation=private', '--uts', '--pid', '--fork', '--kill-child', '--mount-proc'];
     await startDaemon(lab, this.name, inside(network.netns, [...newNamespaces, INIT, this.name, lab.folder]));
     await eventually(`${this.name} is up`, async () => existsSync(join(lab.folder, `${this.name}.ready`)));
