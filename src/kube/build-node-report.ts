@@ -18,16 +18,17 @@ export const MAX_LINES = 100;
 
 /**
  * Builds the report of a pass. `problems` are those found while applying (taken ports, what the proxy refused); a route that has no place in the
- * table is not in effect either, with the first error that the table knows of it. An invalid spec is in effect as its refusal.
+ * table is not in effect either, with what the table says of it. An invalid spec is in effect as its refusal; a route that still waits for its
+ * address is left out: only with an address is there something to put into effect.
  */
 export function buildNodeReport({ serviceRoutes, resourceVersion = '' }: Snapshot, table: Pick<RouteTable, 'routes' | 'problems'>, problems: readonly Problem[]): NodeReport {
   const served = new Set(table.routes.map(objectKey));
   const codes = new Map<string, string>();
-  for (const [key, code] of errorsOf(problems)) if (!codes.has(key)) codes.set(key, code);
-  const unserved = serviceRoutes.map(objectKey).filter((key) => !served.has(key));
+  for (const [key, code] of codesOf(problems.filter(({ severity }) => severity === 'error'))) if (!codes.has(key)) codes.set(key, code);
+  const unserved = serviceRoutes.filter((route) => route.status.vip !== undefined && !served.has(objectKey(route)));
   if (unserved.length > 0) {
-    const known = new Map(errorsOf(table.problems).toReversed());
-    for (const key of unserved) if (!codes.has(key)) codes.set(key, known.get(key) ?? 'not-served');
+    const known = new Map(codesOf(table.problems).toReversed());
+    for (const key of unserved.map(objectKey)) if (!codes.has(key)) codes.set(key, known.get(key) ?? 'not-served');
   }
   const present = new Set(serviceRoutes.map(objectKey));
   const lines = [...codes].filter(([key]) => present.has(key)).map(([key, code]) => `${key}: ${code}`).sort(byCodeUnit);
@@ -36,7 +37,5 @@ export function buildNodeReport({ serviceRoutes, resourceVersion = '' }: Snapsho
   return { resourceVersion, notInEffect, fingerprint: [...routes, '', ...notInEffect].join('\n') };
 }
 
-const errorsOf = (problems: readonly Problem[]): (readonly [key: string, code: string])[] =>
-  problems.flatMap(({ severity, code, object: { kind, namespace, name } }) =>
-    severity === 'error' && kind === 'ServiceRoute' && namespace !== undefined ? [[objectKey({ namespace, name }), code] as const] : [],
-  );
+const codesOf = (problems: readonly Problem[]): (readonly [key: string, code: string])[] =>
+  problems.flatMap(({ code, object: { kind, namespace, name } }) => (kind === 'ServiceRoute' && namespace !== undefined ? [[objectKey({ namespace, name }), code] as const] : []));
