@@ -13,8 +13,8 @@ export const MAX_PER_NAMESPACE = 256;
 
 /**
  * Finds the pods of other nodes that must be looked at: an endpoint with a node's address counts only when a pod with host network is behind
- * it (design section 3), and agents know the pods of their own node alone. Only slices of Services that a route names are looked at, and each
- * again only when it changed.
+ * it (design section 3), one with a gateway's address when any pod is, and agents know the pods of their own node alone. Only slices of
+ * Services that a route names are looked at, and each again only when it changed.
  */
 export class HostPods {
   readonly #slices = new Map<string, EndpointSlice>();
@@ -38,7 +38,7 @@ export class HostPods {
     if (nodes === this.#nodes && routes === this.#routes) return;
     this.#nodes = nodes;
     this.#routes = routes;
-    const addresses = new Set(nodes.flatMap((node) => node.addresses));
+    const addresses = new Set(nodes.flatMap((node) => [...node.addresses, ...node.podGateways]));
     const services = new Set(routes.flatMap(({ namespace, spec }) => (spec?.to ?? []).map(({ name }) => `${namespace}/${name}`)));
     if (isSame(addresses, this.#addresses) && isSame(services, this.#services)) return;
     this.#addresses = addresses;

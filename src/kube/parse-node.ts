@@ -1,3 +1,4 @@
+import ipaddr from 'ipaddr.js';
 import type { Locate } from './field-path.ts';
 import { ObjectReader, optional } from './object-reader.ts';
 import { parseAddress } from './parse-address.ts';
@@ -5,8 +6,10 @@ import type { Parsed } from './parsed-object.ts';
 
 const ZONE_LABEL = 'topology.kubernetes.io/zone';
 const MAX_ADDRESSES = 64;
+/** The API server's own bound: one of each family. */
+const MAX_CIDRS = 2;
 
-/** Parses a core/v1 Node: its zone, and its internal and external addresses. Host names among them are passed over. */
+/** Parses a core/v1 Node: its zone, its internal and external addresses (host names among them are passed over), its gateways to pods. */
 export function parseNode(raw: unknown, locate: Locate): Parsed<'Node'> {
   const read = new ObjectReader('Node', raw, locate);
   if (!read.hasValidName()) return read.result();
@@ -23,6 +26,17 @@ export function parseNode(raw: unknown, locate: Locate): Parsed<'Node'> {
     name: read.name,
     ...optional('zone', read.text(['metadata', 'labels', ZONE_LABEL]) || undefined),
     addresses,
+    podGateways: read.items(['spec', 'podCIDRs'], MAX_CIDRS).flatMap((path) => firstAddresses(read.text(path) ?? '')),
     ...optional('origin', read.origin),
   });
+}
+
+/** The network address of a CIDR and the one after it; none of a text that is no CIDR. */
+function firstAddresses(cidr: string): string[] {
+  if (!ipaddr.isValidCIDR(cidr)) return [];
+  const network = cidr.includes(':') ? ipaddr.IPv6.networkAddressFromCIDR(cidr) : ipaddr.IPv4.networkAddressFromCIDR(cidr);
+  const bytes = network.toByteArray();
+  const first = network.toString();
+  bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) | 1;
+  return [first, ipaddr.fromByteArray(bytes).toString()];
 }

@@ -66,6 +66,11 @@ export interface Node {
   readonly zone?: string;
   /** InternalIP and ExternalIP addresses. */
   readonly addresses: readonly string[];
+  /**
+   * The first two addresses of each of its pod CIDRs. Most pod networks give them to the node itself (Flannel's VXLAN device, the gateway
+   * of a bridge) and say so nowhere else; a few give them to pods.
+   */
+  readonly podGateways: readonly string[];
   readonly origin?: Origin;
 }
 

@@ -56,7 +56,7 @@ export function listEndpoints(
         count++;
         continue;
       }
-      const seen = buildEndpoint(endpoint, address, number, view);
+      const seen = buildEndpoint(slice, endpoint, address, number, view);
       const key = `${address} ${number}`;
       const other = found.get(key);
       if (other === undefined || rank(seen) < rank(other)) found.set(key, seen);
@@ -69,8 +69,10 @@ export function listEndpoints(
   return { endpoints, refused };
 }
 
-function buildEndpoint(endpoint: SliceEndpoint, address: string, port: number, view: NodeView): Endpoint {
-  const pod = endpoint.targetRef?.kind === 'Pod' ? `${endpoint.targetRef.namespace}/${endpoint.targetRef.name}` : undefined;
+function buildEndpoint(slice: EndpointSlice, endpoint: SliceEndpoint, address: string, port: number, view: NodeView): Endpoint {
+  // A slice's word for pods of its own namespace only: it must not put another tenant's name on its endpoints.
+  const { targetRef: ref } = endpoint;
+  const pod = ref?.kind === 'Pod' && ref.namespace === slice.namespace ? `${ref.namespace}/${ref.name}` : undefined;
   const node = endpoint.nodeName ?? (pod === undefined ? undefined : view.podsByKey.get(pod)?.nodeName);
   const zone = endpoint.zone ?? (node === undefined ? undefined : view.nodes.get(node)?.zone);
   return {

@@ -64,7 +64,7 @@ export function pod(key: string, address: string, over: Partial<Pod> = {}): Pod 
   return { namespace, name, labels: {}, nodeName: 'n1', serviceAccount: 'default', hostNetwork: false, phase: 'Running', podIPs: [address], ...over };
 }
 
-export const node = (name: string, zone?: string, addresses: readonly string[] = []): Node => ({ name, addresses, ...(zone === undefined ? {} : { zone }) });
+export const node = (name: string, zone?: string, addresses: readonly string[] = []): Node => ({ name, addresses, podGateways: [], ...(zone === undefined ? {} : { zone }) });
 
 export function snapshot(over: Partial<Snapshot>): Snapshot {
   return { serviceRoutes: [], services: [], endpointSlices: [], pods: [], nodes: [], serviceAccounts: [], problems: [], ...over };

@@ -24,7 +24,7 @@ interface Known {
 }
 
 /**
- * Reads single pods by name, each uid once. A pod counts when it has that uid and host network; one that does not is remembered, too.
+ * Reads single pods by name, each uid once. A pod counts when it has that uid; one that does not is remembered, too.
  * Namespaces take turns, so that one with many does not keep the others waiting. Invariant: at most {@link AT_ONCE} requests run.
  */
 export class PodLookup {
@@ -96,7 +96,7 @@ export class PodLookup {
     try {
       const raw = await this.#options.client.request('GET', `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`, { signal: this.#closing.signal });
       const pod = parsePod(raw, () => undefined);
-      return { uid, pod: pod.object?.uid === uid && pod.object.hostNetwork ? pod : undefined };
+      return { uid, pod: pod.object?.uid === uid ? pod : undefined };
     } catch (error) {
       if (error instanceof ApiError && error.status === 404) return { uid, pod: undefined };
       if (!this.#closing.signal.aborted && error instanceof ApiError) this.#options.onTrouble(error);

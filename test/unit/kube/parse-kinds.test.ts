@@ -150,13 +150,14 @@ describe('Pod', () => {
 });
 
 describe('Node and ServiceAccount', () => {
-  test('zone and addresses', () => {
+  test('zone, addresses and gateways', () => {
     const node = {
+      spec: { podCIDRs: ['10.244.3.0/24', 'fd00:3::/64'] },
       metadata: { name: 'node-1.example', labels: { 'topology.kubernetes.io/zone': 'z1' } },
       status: { addresses: [{ type: 'InternalIP', address: '10.0.0.1' }, { type: 'Hostname', address: 'node-1' }, { type: 'ExternalIP', address: 'x' }] },
     };
     const parsed = parseNode(node, nowhere);
-    expect(parsed.object).toEqual({ name: 'node-1.example', zone: 'z1', addresses: ['10.0.0.1'] });
+    expect(parsed.object).toEqual({ name: 'node-1.example', zone: 'z1', addresses: ['10.0.0.1'], podGateways: ['10.244.3.0', '10.244.3.1', 'fd00:3::', 'fd00:3::1'] });
     expect(parsed.namespace).toBeUndefined();
     expect(fields(parsed)).toEqual(['status.addresses[2].address']);
   });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { EndpointSlice, SliceEndpoint, Snapshot } from '../../../src/model/snapshot.ts';
+import type { EndpointSlice, Pod, SliceEndpoint, Snapshot } from '../../../src/model/snapshot.ts';
 import { parseVipPool } from '../../../src/model/vip-pool.ts';
 import { buildTable } from '../../../src/routing/build-table.ts';
 import { node, pod, service, serviceRoute, slice, snapshot } from '../../support/objects.ts';
@@ -231,6 +231,34 @@ describe('endpoints that a tenant may not name', () => {
     expect(guarded('192.168.0.2', { pods: host }, { targetRef }).versions[0]?.active).toHaveLength(1);
     expect(guarded('192.168.0.2', { pods: host }, { targetRef: { ...targetRef, namespace: 'other' } }).versions[0]?.active).toEqual([]);
     expect(guarded('192.168.0.2', { pods: [pod('shop/p', '192.168.0.2')] }, { targetRef }).versions[0]?.active).toEqual([]);
+  });
+
+  it("a gateway of a node's pod network passes for a pod of the slice's namespace that has the address, as some networks give it to pods", () => {
+    const nodes = [node('n1'), { ...node('n2'), podGateways: ['10.9.2.0', '10.9.2.1'] }];
+    const targetRef = { kind: 'Pod', namespace: 'shop', name: 'p' };
+    const pods = [pod('shop/p', '10.9.2.1', { nodeName: 'n2' })];
+    expect(guarded('10.9.2.1', { nodes }).versions[0]?.active).toEqual([]);
+    expect(guarded('10.9.2.1', { nodes }, { targetRef }).versions[0]?.active).toEqual([]);
+    expect(guarded('10.9.2.1', { nodes, pods: [pod('shop/p', '10.9.2.7')] }, { targetRef }).versions[0]?.active).toEqual([]);
+    expect(guarded('10.9.2.1', { nodes, pods }, { targetRef }).versions[0]?.active).toHaveLength(1);
+    expect(guarded('10.9.2.2', { nodes }).versions[0]?.active).toHaveLength(1);
+  });
+
+  it('the address of a live pod of another namespace is refused, whatever targetRef says', () => {
+    const theirs = (over: Partial<Pod> = {}) => [pod('bank/vault', '10.0.5.5', over)];
+    const targetRef = { kind: 'Pod', namespace: 'shop', name: 'vault' };
+    const active = (pods: readonly Pod[], endpoint: Partial<SliceEndpoint> = {}) => guarded('10.0.5.5', { pods }, endpoint).versions[0]?.active;
+    expect(active(theirs())).toEqual([]);
+    expect(active(theirs(), { targetRef })).toEqual([]);
+    expect(active(theirs({ phase: 'Succeeded' }))).toHaveLength(1);
+    expect(active([pod('shop/own', '10.0.5.5')])).toHaveLength(1);
+    // Two claims: which of them is stale is not known, and nobody may take an endpoint from its owner by another claim.
+    expect(active([...theirs(), pod('shop/own', '10.0.5.5')])).toHaveLength(1);
+  });
+
+  it("an endpoint never carries the name of another namespace's pod", () => {
+    expect(guarded('10.0.5.5', {}, { targetRef: { kind: 'Pod', namespace: 'bank', name: 'vault' } }).versions[0]?.endpoints[0]).not.toHaveProperty('pod');
+    expect(guarded('10.0.5.5', {}, { targetRef: { kind: 'Pod', namespace: 'shop', name: 'web-1' } }).versions[0]?.endpoints[0]).toHaveProperty('pod', 'shop/web-1');
   });
 
   it('on loopback only 127.88/16 passes', () => {
