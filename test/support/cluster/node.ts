@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -57,6 +57,7 @@ export class ClusterNode {
     await createCgroup(network.netns);
     await Promise.all([mkdir(this.#folder, { recursive: true }), mkdir(this.#data, { recursive: true })]);
     if (store !== undefined) await copyImageStore(store, join(this.#data, 'containerd'));
+    await rm(join(lab.folder, `${this.name}.ready`), { force: true });
     const newNamespaces = ['unshare', '--mount', '--propagation=private', '--uts', '--pid', '--fork', '--kill-child', '--mount-proc'];
     await startDaemon(lab, this.name, inside(network.netns, [...newNamespaces, INIT, this.name, lab.folder]));
     await eventually(`${this.name} is up`, async () => existsSync(join(lab.folder, `${this.name}.ready`)));
