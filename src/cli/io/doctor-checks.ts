@@ -3,11 +3,13 @@ import { join } from 'node:path';
 import { CodedError, systemCode } from '../../model/coded-error.ts';
 import { listenerKey } from '../../model/proxy.ts';
 import { findPoolConflicts } from '../../node/find-pool-conflicts.ts';
+import { findSharedBridges } from '../../node/find-shared-bridges.ts';
 import { readFdLimits } from '../../node/io/fd-limits.ts';
 import { whoListens, type Listener } from '../../node/io/ports.ts';
-import { readNode, readRoutes } from '../../node/io/read-node.ts';
+import { readBridges, readNode, readRoutes } from '../../node/io/read-node.ts';
 import { planNode } from '../../node/plan-node.ts';
 import { isSupported } from '../../haproxy/features.ts';
+import { valueAt } from '../../kube/field-path.ts';
 import { probeHaproxy } from '../../haproxy/io/probe-haproxy.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { getFromAgent } from './admin-client.ts';
@@ -39,6 +41,7 @@ export const DOCTOR_CHECKS: readonly Check[] = [
   { name: 'open files', check: checkFiles },
   { name: 'haproxy', check: checkHaproxy },
   { name: 'agent', check: checkAgent },
+  { name: 'identity', check: checkIdentity },
   { name: 'ports', check: checkPorts },
   { name: 'dns', check: checkDns },
   { name: 'forward zone', check: checkForwardZone },
@@ -89,6 +92,22 @@ async function checkAgent({ runDir }: Settings): Promise<readonly Finding[]> {
     if (error instanceof CodedError) return [problem(error.message, error.remedy)];
     throw error;
   }
+}
+
+/** Whether a pod's address alone says which pod it is: not on a bridge that pods share, where one may answer ARP for another. */
+async function checkIdentity({ runDir, vipPool }: Settings): Promise<readonly Finding[]> {
+  if (vipPool.loopback) return [skipped('not applicable on loopback')];
+  const pods = await readPodAddresses(runDir);
+  if (pods === undefined) return [skipped('the agent does not say which pods run here')];
+  const bridges = findSharedBridges(pods, await readRoutes(), await readBridges());
+  if (bridges.length === 0) return [ok(pods.length === 0 ? 'no pod to be told from another' : 'no pods of this node share a bridge')];
+  const text = `pods share the bridge ${bridges.join(', ')}: one with CAP_NET_RAW can take the address of another, and be taken for it`;
+  return [{ state: 'note', text, remedy: 'drop NET_RAW (Pod Security restricted, or the default capabilities of the container runtime), or use a pod network with a route for each pod; see docs/security.md' }];
+}
+
+async function readPodAddresses(runDir: string): Promise<readonly string[] | undefined> {
+  const pods = valueAt(await getFromAgent(runDir, '/table').catch(() => undefined), ['table', 'callers', 'pods']);
+  return Array.isArray(pods) ? pods.map((_, i) => valueAt(pods, [i, 'address'])).filter((address) => typeof address === 'string') : undefined;
 }
 
 const describe = ({ address, port, owner, uid }: Listener): string =>

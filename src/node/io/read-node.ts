@@ -28,6 +28,14 @@ export async function readNode(pool: VipPool): Promise<FoundNode> {
 /** Every route of the node, both families, all tables: for `doctor`; a node that speaks BGP may have many. */
 export const readRoutes = (): Promise<readonly NodeRoute[]> => listRoutes('table', 'all');
 
+/** Names of this node's devices of kind bridge. */
+export async function readBridges(): Promise<ReadonlySet<string>> {
+  const json = await runCommand('ip', ['-j', 'link', 'show', 'type', 'bridge']);
+  const listed: unknown = json.trim() === '' ? [] : JSON.parse(json);
+  if (!Array.isArray(listed)) return new Set();
+  return new Set(listed.flatMap((link: unknown) => (typeof link === 'object' && link !== null && 'ifname' in link && typeof link.ifname === 'string' ? [link.ifname] : [])));
+}
+
 /** Destinations that are local by way of `lo`: networks as CIDR, single addresses bare. */
 async function readLocalDestinations(): Promise<readonly string[]> {
   const routes = await listRoutes('table', 'local', 'dev', 'lo');
