@@ -48,22 +48,23 @@ const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(do
 
 /** Calls on kept connections, on one per call, over a tcp route on connections that nobody closes, and DNS queries. */
 async function underLoad(seconds: number) {
-  const [kept, single, stream, dns] = await Promise.all([
+  const [kept, single, stream, dns, dnsTcp] = await Promise.all([
     load(lab, web(), CART, seconds),
     load(lab, web(), CART, seconds, 'Connection: close'),
     load(lab, web(), `${STREAM}:81`, seconds),
-    askDns(seconds, '169.254.192.10', 53),
+    askDns('udp', seconds, 1_000),
+    askDns('tcp', seconds, 100),
   ]);
-  return { kept, single, stream, dns };
+  return { kept, single, stream, dns, dnsTcp };
 }
 
-async function askDns(seconds: number, address: string, port: number): Promise<{ sent: number; lost: number; wrong: number }> {
+async function askDns(transport: 'udp' | 'tcp', seconds: number, rate: number): Promise<{ sent: number; lost: number; wrong: number }> {
   const program = new URL('../support/lab/dns-load.ts', import.meta.url).pathname;
-  const { stdout } = await lab.exec(web(), process.execPath, program, address, String(port), 'cart.shop.route.internal', String(seconds), '1000');
+  const { stdout } = await lab.exec(web(), process.execPath, program, transport, '169.254.192.10', '53', 'cart.shop.route.internal', String(seconds), String(rate));
   return JSON.parse(stdout) as { sent: number; lost: number; wrong: number };
 }
 
-const ALL_WELL = { kept: NONE_FAILED, single: NONE_FAILED, stream: NONE_FAILED, dns: { lost: 0, wrong: 0 } };
+const ALL_WELL = { kept: NONE_FAILED, single: NONE_FAILED, stream: NONE_FAILED, dns: { lost: 0, wrong: 0 }, dnsTcp: { lost: 0, wrong: 0 } };
 
 /** Starts the next generation, waits until it is ready, ends the one before as kubelet does. */
 async function handOver(): Promise<readonly (number | null)[]> {

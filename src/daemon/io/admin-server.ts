@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { connect } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 import { chmod, rm } from 'node:fs/promises';
 import { CodedError, messageOf, systemCode } from '../../model/coded-error.ts';
 import { listenerKey } from '../../model/proxy.ts';
@@ -246,8 +247,10 @@ function asListenError(error: unknown, key: string): CodedError {
   return new CodedError({ code: 'admin-address', message: `cannot listen on ${key}: ${messageOf(error)}`, remedy: 'choose an address of this node in --admin-listen' }, error);
 }
 
-function closeServer(server: Server, drainMs: number): Promise<void> {
-  return new Promise((resolve) => {
+/** The kernel resets what it holds for a closing listener: so it closes right after a turn of the event loop that accepted all that had come. */
+async function closeServer(server: Server, drainMs: number): Promise<void> {
+  await setImmediate();
+  await new Promise<void>((resolve) => {
     const timer = setTimeout(() => server.closeAllConnections(), drainMs);
     server.close(() => {
       clearTimeout(timer);

@@ -88,6 +88,6 @@ async function listenOn(at: ListenAddress, tcpClients: TcpClients, request: Work
 }
 
 async function close(drainMs: number): Promise<void> {
-  for (const listener of tcp) listener.stop();
+  await Promise.all(tcp.map((listener) => listener.stop()));
   await Promise.all([...udp.map((listener) => listener.close(drainMs)), clients?.close(drainMs)]);
 }

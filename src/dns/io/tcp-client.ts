@@ -38,6 +38,8 @@ export class TcpClient {
   #transfer: Generator<Uint8Array, boolean> | undefined;
   /** The client has said all it will say, or we listen no more: close once everything is answered. */
   #finishing = false;
+  /** Nothing has come yet. */
+  #fresh = true;
 
   constructor(socket: Socket, parts: TcpClientParts) {
     this.socket = socket;
@@ -45,6 +47,7 @@ export class TcpClient {
     this.activeAtMs = Date.now();
     socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => {
+      this.#fresh = false;
       this.#unread = this.#unread.length === 0 ? chunk : Buffer.concat([this.#unread, chunk]);
       this.#pump();
     });
@@ -52,6 +55,12 @@ export class TcpClient {
     socket.on('end', () => this.finish());
     // A reset ends this client only; 'close' follows.
     socket.on('error', () => undefined);
+  }
+
+  /** We listen no more: one that has just connected still gets its first answer, for its query is on the way. */
+  leave(): void {
+    if (this.#fresh) this.#finishing = true;
+    else this.finish();
   }
 
   /** Answers what has come completely, then closes. */

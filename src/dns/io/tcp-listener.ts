@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer, isIPv6, type Server, type Socket } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 import { buildListenError } from './listen-error.ts';
 import { TcpClient, type TcpClientParts } from './tcp-client.ts';
 import type { ListenAddress } from './worker-protocol.ts';
@@ -45,7 +46,7 @@ export class TcpClients {
   /** Answers what is complete, closes, and after `drainMs` cuts what is left. */
   async close(drainMs: number): Promise<void> {
     clearInterval(this.#sweeper);
-    for (const client of this.#clients) client.finish();
+    for (const client of this.#clients) client.leave();
     const deadline = Date.now() + drainMs;
     while (this.#clients.size > 0 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 10));
     for (const client of this.#clients) client.socket.destroy();
@@ -84,8 +85,12 @@ export class TcpListener {
     return new TcpListener(server);
   }
 
-  /** Stops accepting; open clients are left to {@link TcpClients}. */
-  stop(): void {
+  /**
+   * Stops accepting; open clients are left to {@link TcpClients}. The kernel resets what it holds for a closing listener, so this is done
+   * right after the turn of the event loop that accepted all that had come: what is lost is what arrives within microseconds.
+   */
+  async stop(): Promise<void> {
+    await setImmediate();
     this.#server.close();
   }
 }

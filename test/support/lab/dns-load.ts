@@ -1,12 +1,14 @@
 import { createSocket } from 'node:dgram';
 import type { Socket } from 'node:dgram';
-import { encode } from 'dns-packet';
+import { connect } from 'node:net';
+import { encode, streamEncode } from 'dns-packet';
+import type { Packet } from 'dns-packet';
 
 /**
- * `dns-load ADDRESS PORT NAME SECONDS RATE`: asks for NAME over UDP, RATE times a second, each query once, from ever new source ports.
- * Prints `{sent, lost, wrong}`: lost had no answer within 2 s, wrong one without an address.
+ * `dns-load udp|tcp ADDRESS PORT NAME SECONDS RATE`: asks for NAME, RATE times a second, each query once, over UDP from ever new source
+ * ports, over TCP on a connection each. Prints `{sent, lost, wrong}`: lost had no answer within 2 s, wrong one without an address.
  */
-const [address = '', port = '', name = '', seconds = '', rate = ''] = process.argv.slice(2);
+const [transport = '', address = '', port = '', name = '', seconds = '', rate = ''] = process.argv.slice(2);
 const SOCKETS = 32;
 const QUERIES_PER_SOCKET = 50;
 const WAIT_MS = 2_000;
@@ -16,17 +18,32 @@ let sent = 0;
 let answered = 0;
 let wrong = 0;
 
+const query = (id: number): Packet => ({ type: 'query', id, flags: 256, questions: [{ type: 'A', name }] });
+
+function count(answer: Buffer): void {
+  answered++;
+  const noError = ((answer[3] ?? 15) & 15) === 0;
+  if (!noError || answer.readUInt16BE(6) === 0) wrong++;
+}
+
+function askOverTcp(): void {
+  sent++;
+  const socket = connect(Number(port), address, () => socket.write(streamEncode(query(1))));
+  socket.setTimeout(WAIT_MS, () => socket.destroy());
+  socket.on('error', () => undefined);
+  socket.once('data', (answer: Buffer) => {
+    count(answer.subarray(2));
+    socket.end();
+  });
+}
+
 /** One source port; closed when every query of it had its time. */
 class Asker {
   readonly #socket: Socket = createSocket('udp4');
   #id = 0;
 
   constructor() {
-    this.#socket.on('message', (answer) => {
-      answered++;
-      const noError = ((answer[3] ?? 15) & 15) === 0;
-      if (!noError || answer.readUInt16BE(6) === 0) wrong++;
-    });
+    this.#socket.on('message', count);
     // Refused: counts as lost.
     this.#socket.on('error', () => undefined);
   }
@@ -37,7 +54,7 @@ class Asker {
 
   ask(): void {
     sent++;
-    this.#socket.send(encode({ type: 'query', id: ++this.#id, flags: 256, questions: [{ type: 'A', name }] }), Number(port), address);
+    this.#socket.send(encode(query(++this.#id)), Number(port), address);
     if (this.used) setTimeout(() => this.#socket.close(), WAIT_MS);
   }
 
@@ -51,6 +68,10 @@ const begin = performance.now();
 const timer = setInterval(() => {
   const elapsed = Math.min(performance.now() - begin, Number(seconds) * 1000);
   while (sent < (elapsed * Number(rate)) / 1000) {
+    if (transport === 'tcp') {
+      askOverTcp();
+      continue;
+    }
     const at = sent % SOCKETS;
     if (askers[at]?.used === true) askers[at] = new Asker();
     askers[at]?.ask();
