@@ -36,9 +36,14 @@ export interface ProblemView {
 }
 
 export interface PodObject {
-  readonly metadata: { readonly name: string; readonly namespace: string; readonly uid: string; readonly deletionTimestamp?: string };
+  readonly metadata: { readonly name: string; readonly namespace: string; readonly uid: string; readonly deletionTimestamp?: string; readonly ownerReferences?: readonly object[] };
   readonly spec: { readonly nodeName?: string };
-  readonly status: { readonly phase: string; readonly podIP?: string; readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
+  readonly status: {
+    readonly phase: string;
+    readonly podIP?: string;
+    readonly conditions?: readonly { readonly type: string; readonly status: string }[];
+    readonly containerStatuses?: readonly { readonly name: string; readonly containerID?: string }[];
+  };
 }
 
 /** A ServiceRoute as the API server gives it. */

@@ -1,0 +1,133 @@
+import { IMAGES } from './images.ts';
+
+/** Objects of test workloads: plain data for `kubectl apply`. The server is pod-server.mjs; its answers name pod, node and version. */
+export interface ServerPlan {
+  readonly namespace: string;
+  /** Of the Deployment. */
+  readonly name: string;
+  /** The label `app` of its pods, which the Service of that name selects; default: `name`. */
+  readonly app?: string;
+  /** What it says in its answers; default: `app`. */
+  readonly version?: string;
+  /** The node that it may run on; default: any. */
+  readonly node?: string;
+  readonly replicas?: number;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export interface CallerPlan {
+  readonly namespace: string;
+  readonly name: string;
+  readonly node: string;
+  /** Default: `default`. */
+  readonly serviceAccount?: string;
+}
+
+export interface RouteSpec {
+  readonly rule: { readonly type: 'Percentage' | 'Header' | ''; readonly header?: string; readonly prefer?: string };
+  readonly to: readonly { readonly kind?: 'Service'; readonly name: string; readonly balance?: { readonly rule: number | string } }[];
+  readonly [field: string]: unknown;
+}
+
+export const SERVER_PORT = 8080;
+const ON_NODE = 'kubernetes.io/hostname';
+const FIELDS = { POD_NAME: 'metadata.name', POD_NAMESPACE: 'metadata.namespace', NODE_NAME: 'spec.nodeName' };
+
+/**
+ * A Deployment of servers. Told to end, a server goes on serving for 2 s (DRAIN_MS of pod-server.mjs), as every pod behind kube-proxy must
+ * (a preStop sleep or the server's own grace): the news that it ends takes a moment to reach the nodes.
+ */
+export function server(plan: ServerPlan): object {
+  const { namespace, name, app = name, version = app, node, replicas = 1, env = {} } = plan;
+  // Every Deployment selects its own pods alone; several of them may share an app.
+  const labels = { app, deployment: name };
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { namespace, name },
+    spec: {
+      replicas,
+      selector: { matchLabels: labels },
+      strategy: { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
+      template: {
+        metadata: { labels },
+        spec: {
+          ...(node === undefined ? {} : { nodeSelector: { [ON_NODE]: node } }),
+          terminationGracePeriodSeconds: 20,
+          enableServiceLinks: false,
+          containers: [serverContainer({ VERSION: version, ...env })],
+        },
+      },
+    },
+  };
+}
+
+/** A Service of the pods with the label `app`; one http port, 80, unless others are given. */
+export function service(namespace: string, app: string, ports: readonly object[] = [{ name: 'http', port: 80, targetPort: SERVER_PORT }]): object {
+  return { apiVersion: 'v1', kind: 'Service', metadata: { namespace, name: app }, spec: { selector: { app }, ports } };
+}
+
+/** A pod that calls from one node. */
+export function caller({ namespace, name, node, serviceAccount = 'default' }: CallerPlan): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { namespace, name, labels: { app: name } },
+    spec: { nodeName: node, serviceAccountName: serviceAccount, ...CALLER_SPEC },
+  };
+}
+
+/** A caller on every node, also on a cordoned one; draining a node leaves it there, as it does with every DaemonSet. */
+export function callers(namespace: string, name: string): object {
+  const labels = { app: name };
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'DaemonSet',
+    metadata: { namespace, name },
+    spec: { selector: { matchLabels: labels }, template: { metadata: { labels }, spec: { ...CALLER_SPEC, tolerations: [{ operator: 'Exists' }] } } },
+  };
+}
+
+/** A server on every node, behind a port of the node itself. */
+export function hostPortServers(namespace: string, name: string, hostPort: number): object {
+  const labels = { app: name };
+  const container = { ...serverContainer({ VERSION: name }), ports: [{ containerPort: SERVER_PORT, hostPort }] };
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'DaemonSet',
+    metadata: { namespace, name },
+    spec: { selector: { matchLabels: labels }, template: { metadata: { labels }, spec: { terminationGracePeriodSeconds: 3, containers: [container] } } },
+  };
+}
+
+export const serviceAccount = (namespace: string, name: string): object => ({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { namespace, name } });
+
+export const serviceRoute = (namespace: string, name: string, spec: RouteSpec): object => ({ apiVersion: 'paas.io/v1', kind: 'ServiceRoute', metadata: { namespace, name }, spec });
+
+/** `[version, weight]` pairs of a Percentage route. */
+export const percentage = (...weights: readonly (readonly [version: string, weight: number])[]): RouteSpec => ({
+  rule: { type: 'Percentage' },
+  to: weights.map(([name, rule]) => ({ kind: 'Service', name, balance: { rule } })),
+});
+
+/** The spec of a route that leads to one Service. */
+export const leadsTo = (name: string): RouteSpec => ({ rule: { type: '' }, to: [{ kind: 'Service', name }] });
+
+function serverContainer(env: Readonly<Record<string, string>>): { readonly name: string; readonly [field: string]: unknown } {
+  return {
+    name: 'main',
+    image: IMAGES.tools,
+    imagePullPolicy: 'Never',
+    env: [
+      ...Object.entries(FIELDS).map(([name, fieldPath]) => ({ name, valueFrom: { fieldRef: { fieldPath } } })),
+      ...Object.entries(env).map(([name, value]) => ({ name, value })),
+    ],
+    readinessProbe: { httpGet: { path: '/ready', port: SERVER_PORT }, periodSeconds: 1, failureThreshold: 1 },
+  };
+}
+
+/** Calls come by exec: the container itself only waits. `sleep` as process 1 ignores SIGTERM. */
+const CALLER_SPEC = {
+  terminationGracePeriodSeconds: 0,
+  containers: [{ name: 'main', image: IMAGES.tools, imagePullPolicy: 'Never', command: ['sleep', 'infinity'] }],
+};
