@@ -101,17 +101,22 @@ async function start(settings: ControllerSettings, version: string, log: Logger,
     onTrouble: (what, error, retryInMs) => log.warn({ what, reason: error.reason, retryInMs }, error.message),
   });
   opened.push({ name: 'watches', close: () => view.close() });
+  let trouble = '';
   const election = openElection({
     client,
     namespace: systemNamespace,
     name: LEASE_NAME,
     identity,
     onChange: (isLeader) => {
+      trouble = '';
       log.info(isLeader ? 'this controller leads' : 'this controller does not lead any more');
       ledger.forget();
       wake(true);
     },
-    onTrouble: (message) => log.warn({ holder: election.holder }, `election: ${message}`),
+    onTrouble: (message) => {
+      if (message !== trouble) log.warn({ holder: election.holder }, `election: ${message}`);
+      trouble = message;
+    },
   });
   opened.push({ name: 'election', close: () => election.close() });
 

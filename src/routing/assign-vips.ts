@@ -148,8 +148,13 @@ function free(claims: readonly Claim[], { pool, nowMs, version, canFree, mayReus
  */
 function claimGlobalNames(ordered: readonly ServiceRoute[], { records, mayReuse }: AssignInput, problems: Problem[]): Map<string, ServiceRoute> {
   const byName = Map.groupBy([...records.values()].filter(({ namespace }) => namespace !== undefined), ({ key }) => key);
+  const holds = (route: ServiceRoute): boolean => {
+    const known = byName.get(globalKey(route.name));
+    // A ledger that was lost: what status says is the next best.
+    return known === undefined ? route.status.globalVip !== undefined : known.some((one) => one.namespace === route.namespace && one.freed === undefined);
+  };
   const claimants = Map.groupBy(
-    ordered.filter((route) => route.spec?.global ?? byName.get(globalKey(route.name))?.some((one) => one.namespace === route.namespace && one.freed === undefined)),
+    ordered.filter((route) => route.spec?.global ?? holds(route)),
     ({ name }) => name,
   );
   const holders = new Map<string, ServiceRoute>();
@@ -158,7 +163,7 @@ function claimGlobalNames(ordered: readonly ServiceRoute[], { records, mayReuse 
     const live = known.find(({ freed }) => freed === undefined);
     const resting = known.filter(({ freed }) => freed !== undefined && !mayReuse(freed)).sort((a, b) => (b.freed?.atMs ?? 0) - (a.freed?.atMs ?? 0))[0];
     const owner = (live ?? resting)?.namespace;
-    const holder = owner === undefined ? routes[0] : routes.find((route) => route.namespace === owner);
+    const holder = owner === undefined ? (routes.find(holds) ?? routes[0]) : routes.find((route) => route.namespace === owner);
     if (holder !== undefined) holders.set(name, holder);
     for (const route of routes) if (route !== holder) problems.push(globalConflict(route, holder?.namespace ?? owner ?? '', holder === undefined));
   }
