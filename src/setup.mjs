@@ -19,6 +19,7 @@ const PROGRAMS = {
     { program: 'curl', package: 'curl' },
     { program: 'pgrep', package: 'procps' },
     { program: 'python3', package: 'python3' },
+    { program: 'systemd-analyze', package: 'systemd' },
     { program: 'ip', package: 'iproute2', rootOnly: true },
     { program: 'nft', package: 'nftables', rootOnly: true },
     { program: 'wrk', package: 'wrk', rootOnly: true },
