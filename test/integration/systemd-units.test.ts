@@ -23,9 +23,12 @@ describe('the units', () => {
     }
     mkdirSync(join(root, 'etc/systemd/system'), { recursive: true });
     for (const unit of UNITS) cpSync(join(SYSTEMD, unit), join(root, 'etc/systemd/system', unit));
-    const shipped = join(root, 'usr/lib/systemd/system');
-    mkdirSync(shipped, { recursive: true });
-    for (const name of readdirSync('/usr/lib/systemd/system').filter((name) => /\.(?:target|slice)$/.test(name))) cpSync(join('/usr/lib/systemd/system', name), join(shipped, name), { dereference: true });
+    // Targets and slices that services depend on by themselves.
+    const shipped = '/usr/lib/systemd/system';
+    mkdirSync(join(root, shipped), { recursive: true });
+    for (const entry of readdirSync(shipped, { withFileTypes: true })) {
+      if (entry.isFile() && /\.(?:target|slice)$/.test(entry.name)) cpSync(join(shipped, entry.name), join(root, shipped, entry.name));
+    }
   });
   afterAll(() => rmSync(root, { recursive: true }));
 
