@@ -36,7 +36,7 @@ export class ObjectStore<T> {
     const [before, now] = [this.#held.get(key), this.#hold(key, raw)];
     if (now === undefined) return this.#drop(key);
     this.#held.set(key, now);
-    if (before?.value === now.value) return undefined;
+    if (isSame(before, now)) return undefined;
     this.#values.set(key, now.value);
     return key;
   }
@@ -64,7 +64,7 @@ export class ObjectStore<T> {
     const next = this.#next ?? new Map<string, Held<T>>();
     const dirty = new Set<string>();
     for (const key of this.#held.keys()) if (!next.has(key)) dirty.add(key);
-    for (const [key, { value }] of next) if (this.#values.get(key) !== value) dirty.add(key);
+    for (const [key, now] of next) if (!isSame(this.#held.get(key), now)) dirty.add(key);
     for (const key of dirty) {
       const now = next.get(key);
       if (now === undefined) this.#values.delete(key);
@@ -92,6 +92,8 @@ export class ObjectStore<T> {
     return this.#held.delete(key) ? key : undefined;
   }
 }
+
+const isSame = <T>(before: Held<T> | undefined, now: Held<T>): boolean => before !== undefined && before.uid === now.uid && before.value === now.value;
 
 /** Undefined for what has no name: no object. */
 function keyOf(raw: Readonly<Record<string, unknown>>): string | undefined {
