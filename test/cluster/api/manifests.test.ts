@@ -3,12 +3,12 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
-import { openCluster } from '../support/cluster/cluster.ts';
-import type { Cluster } from '../support/cluster/cluster.ts';
-import { MINIMAL_CRDS } from '../support/cluster/minimal-crds.ts';
+import { openCluster } from '../../support/cluster/cluster.ts';
+import type { Cluster } from '../../support/cluster/cluster.ts';
+import { MINIMAL_CRDS } from '../../support/cluster/minimal-crds.ts';
 
 /** The shipped manifests, on a control plane without nodes: what renders, and what a real API server says to it. */
-const ROOT = join(import.meta.dirname, '../..');
+const ROOT = join(import.meta.dirname, '../../..');
 const OVERLAYS = readdirSync(join(ROOT, 'daemonset/overlays'));
 const COMPONENTS = readdirSync(join(ROOT, 'daemonset/components'));
 
@@ -38,7 +38,7 @@ interface Container {
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await openCluster({ name: 'man', nodes: 0 });
+  cluster = await openCluster({ name: 'manifests', nodes: 0 });
   await cluster.apply(...MINIMAL_CRDS);
   await cluster.kubectl(['apply', '-f', 'daemonset/base/namespaces.yaml']);
   await cluster.kubectl(['wait', '--for=condition=Established', 'crd', '--all']);

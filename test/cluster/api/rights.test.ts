@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openCluster } from '../support/cluster/cluster.ts';
-import type { Cluster } from '../support/cluster/cluster.ts';
-import { tokenKubeconfig } from '../support/cluster/token-kubeconfig.ts';
-import { eventually } from '../support/lab/run.ts';
-import type { RunResult } from '../support/lab/run.ts';
+import { openCluster } from '../../support/cluster/cluster.ts';
+import type { Cluster } from '../../support/cluster/cluster.ts';
+import { tokenKubeconfig } from '../../support/cluster/token-kubeconfig.ts';
+import { eventually } from '../../support/lab/run.ts';
+import type { RunResult } from '../../support/lab/run.ts';
 
 /** Who may write what, under the shipped RBAC and admission policies, tried by real users on a real API server (without nodes). */
 const SYSTEM = 'onehop-system';
@@ -12,7 +12,7 @@ let cluster: Cluster;
 const users = { agent1: '', agentUnbound: '', node2: '', node3: '', controller: '', systemEditor: '', tenant: '', viewer: '' };
 
 beforeAll(async () => {
-  cluster = await openCluster({ name: 'man', nodes: 0 });
+  cluster = await openCluster({ name: 'rights', nodes: 0 });
   await cluster.kubectl(['apply', '-k', 'daemonset/base']);
   for (const name of ['n1', 'n2']) await cluster.apply({ apiVersion: 'v1', kind: 'Node', metadata: { name } });
   await cluster.apply(
