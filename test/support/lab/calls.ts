@@ -27,9 +27,12 @@ export interface Load {
   readonly broken: number;
 }
 
-/** Keeps GETs going over 16 connections for `seconds` with wrk; with `header` `Connection: close` each has a connection of its own. */
+/**
+ * Keeps GETs going over 16 connections for `seconds` with wrk, which takes the processor time that the others leave. With `header`
+ * `Connection: close` each has a connection of its own.
+ */
 export async function load(lab: Lab, from: LabPod, address: string, seconds: number, header = 'X-Load: wrk'): Promise<Load> {
-  const { stdout } = await lab.exec(from, 'wrk', '-t1', '-c16', `-d${seconds}s`, '--timeout', '30s', '-H', header, `http://${address}/`);
+  const { stdout } = await lab.exec(from, 'nice', 'wrk', '-t1', '-c16', `-d${seconds}s`, '--timeout', '30s', '-H', header, `http://${address}/`);
   const errors = /Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)/.exec(stdout)?.slice(1).map(Number) ?? [];
   const requests = Number(/(\d+) requests in/.exec(stdout)?.[1] ?? 0);
   if (requests < 100) throw new Error(`too little load to tell anything: ${stdout}`);

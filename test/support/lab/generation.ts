@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { chmod, chown, mkdir, readFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Lab, LabNode } from './lab.ts';
 import { eventually, inside, run, start } from './run.ts';
@@ -11,7 +11,7 @@ const LAUNCHER = new URL('../../../daemonset/onehop-haproxy', import.meta.url).p
 const UID = 65_532;
 const CAPABILITIES = { agent: '+net_admin,+net_bind_service', haproxy: '+net_bind_service' } as const;
 /** Drains last 5 s less. */
-export const GRACE_SECONDS = 17;
+export const GRACE_SECONDS = 25;
 
 export type Container = keyof typeof CAPABILITIES;
 
@@ -54,7 +54,7 @@ export class Generation {
   }
 
   async untilReady(): Promise<void> {
-    await eventually(`generation ${this.uid} is ready`, async () => (await this.readyz()) === 'ready\n', 30_000).catch(async (error: unknown) => {
+    await eventually(`generation ${this.uid} is ready`, async () => (await this.readyz()) === 'ready\n', 90_000).catch(async (error: unknown) => {
       throw new Error(`${String(error)}: ${await this.readyz()}\n${(await this.logOf('agent')).slice(-3_000)}\n${(await this.logOf('haproxy')).slice(-2_000)}`, { cause: error });
     });
   }
@@ -82,6 +82,17 @@ export class Generation {
     clearTimeout(limit);
     this.#running.delete(which);
     return outer.exitCode;
+  }
+
+  /** Stops every process of a container where it is, or lets them go on. */
+  async freeze(which: Container, on: boolean): Promise<void> {
+    const outer = this.#running.get(which)?.pid;
+    if (outer === undefined) throw new Error(`${which} does not run`);
+    const first = await firstProcess(outer);
+    // Never the machine's own namespace.
+    if ((await readlink(`/proc/${first}/ns/pid`)) === (await readlink('/proc/self/ns/pid'))) throw new Error(`${which} has no pid namespace of its own`);
+    const { stdout } = await run(['pgrep', '--ns', String(first), '--nslist', 'pid', '']);
+    for (const pid of stdout.split('\n').filter((line) => line !== '')) process.kill(Number(pid), on ? 'SIGSTOP' : 'SIGCONT');
   }
 
   /** SIGTERM to both at once; their exit codes. */

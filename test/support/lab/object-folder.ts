@@ -35,6 +35,11 @@ export class ObjectFolder {
     else this.#notReady.add(pod);
   }
 
+  /** Adds a route; `write` brings it to the agents. */
+  add(route: RoutePlan): void {
+    this.#routes.push(route);
+  }
+
   /** Lists a pod that the lab's plan leaves out. */
   list(pod: string): void {
     this.#listed.add(pod);
