@@ -71,7 +71,8 @@ export class UdpListener {
 
   /**
    * Hands the port over to whoever else is bound to it, then closes. Connected to a dummy peer the socket gets no new
-   * packets (the kernel gives them to the sibling); those already queued are read, and answered in a moment without peer.
+   * packets (the kernel gives them to the sibling); those already queued are read, and answered in a moment without peer, in which new
+   * ones may come: so it is done again until there were none, and closed with the peer still set.
    */
   async close(drainMs: number): Promise<void> {
     const deadline = Date.now() + drainMs;
@@ -85,9 +86,10 @@ export class UdpListener {
         await delay(QUIET_MS);
       }
       this.#held = undefined;
+      if (held.length === 0) break;
       this.#socket.disconnect();
       for (const { query, from } of held) this.#receive(query, from);
-    } while (held.length > 0 && Date.now() < deadline);
+    } while (Date.now() < deadline);
     const closed = once(this.#socket, 'close');
     this.#socket.close();
     await closed;
