@@ -1,15 +1,15 @@
 import { defineConfig } from 'vitest/config';
 
 /**
- * Run by test/cluster/run.ts, which opens the cluster and says which suite: `api` (a control plane without nodes, opened by each file
- * under a name of its own) or `nodes` (all files share one cluster, one after another).
+ * Run by test/cluster/run.ts, which says which suite: `alone` (files that open clusters of their own, most of them without nodes) or
+ * `shared` (files that attach to the cluster that the runner has opened). One file after another: there are few cores.
  */
-const isApi = process.env['SUITE'] === 'api';
+const isAlone = process.env['SUITE'] === 'alone';
 
 export default defineConfig({
   test: {
     root: new URL('../..', import.meta.url).pathname,
-    include: [isApi ? 'test/cluster/api/**/*.test.ts' : 'test/cluster/*.test.ts'],
+    include: [isAlone ? 'test/cluster/alone/**/*.test.ts' : 'test/cluster/*.test.ts'],
     testTimeout: 180_000,
     hookTimeout: 300_000,
     pool: 'forks',

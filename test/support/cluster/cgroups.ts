@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, rmdir } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { eventually } from '../lab/run.ts';
 
@@ -7,7 +7,13 @@ const ROOT = '/sys/fs/cgroup';
 
 /** Makes a cgroup below the root: with cgroup v1 one in each controller's tree, with v2 one in all. */
 export async function createCgroup(name: string): Promise<void> {
-  for (const tree of await trees()) await mkdir(join(tree, name), { recursive: true });
+  for (const tree of await trees()) {
+    await mkdir(join(tree, name), { recursive: true });
+    // With cgroup v1 a new group has no processor and no memory node, and takes no process (cpuset(7)).
+    for (const file of ['cpuset.cpus', 'cpuset.mems'].filter((each) => tree.endsWith('cpuset') && existsSync(join(tree, each)))) {
+      await writeFile(join(tree, name, file), await readFile(join(tree, file)));
+    }
+  }
 }
 
 /** Removes the cgroups that `isOwn` chooses, with all in them. Each is free once the last of its processes is gone: waits for that. */

@@ -5,7 +5,7 @@ import { basename, join } from 'node:path';
 import { eventually, inside, must, run } from '../lab/run.ts';
 import type { RunResult } from '../lab/run.ts';
 import type { Binaries } from './binaries.ts';
-import { createCgroup } from './cgroups.ts';
+import { createCgroup, removeCgroups } from './cgroups.ts';
 import { daemonPid, logFile, renderFlags, startDaemon, stopDaemon } from './daemons.ts';
 import { copyImageStore } from './image-store.ts';
 import type { LabPaths } from './lab-paths.ts';
@@ -13,6 +13,8 @@ import { POD_MTU, writeBirdConfig } from './fabric.ts';
 import type { Fabric, NodeNetwork } from './fabric.ts';
 
 const INIT = join(import.meta.dirname, 'node-init.sh');
+/** Puts itself into the cgroup of the node's daemons, then becomes the program. */
+const IN_NODE_CGROUP = 'for leaf in /sys/fs/cgroup/system /sys/fs/cgroup/*/system; do [ ! -e $leaf ] || echo 0 > $leaf/cgroup.procs; done; exec "$@"';
 const CTR = ['ctr', '-n', 'k8s.io'];
 
 export interface NodePlan {
@@ -54,12 +56,14 @@ export class ClusterNode {
   /** Starts the machine and containerd; `store`: what `imageStore` made, for a first start. */
   async boot(store?: string): Promise<void> {
     const { lab, network } = this.#plan;
+    // A machine that starts has none of the cgroups it had before: kubelet would look for their containers.
+    await removeCgroups((name) => name === network.netns);
     await createCgroup(network.netns);
     await Promise.all([mkdir(this.#folder, { recursive: true }), mkdir(this.#data, { recursive: true })]);
     if (store !== undefined) await copyImageStore(store, join(this.#data, 'containerd'));
     await rm(join(lab.folder, `${this.name}.ready`), { force: true });
     const newNamespaces = ['unshare', '--mount', '--propagation=private', '--uts', '--pid', '--fork', '--kill-child', '--mount-proc'];
-    await startDaemon(lab, this.name, inside(network.netns, [...newNamespaces, INIT, this.name, lab.folder]));
+    await startDaemon(lab, this.name, inside(network.netns, [...newNamespaces, INIT, this.name, lab.folder, network.netns]));
     await eventually(`${this.name} is up`, async () => existsSync(join(lab.folder, `${this.name}.ready`)));
     await this.#writeContainerdConfig();
     await this.start('containerd', ['containerd', '-c', join(this.#folder, 'containerd.toml')]);
@@ -110,12 +114,12 @@ export class ClusterNode {
 
   /** Argv of a program on the node. */
   async inside(argv: readonly string[]): Promise<readonly string[]> {
-    return ['nsenter', `--target=${await this.#initPid()}`, '--mount', '--uts', '--net', '--pid', '--', ...argv];
+    return ['nsenter', `--target=${await this.#initPid()}`, '--mount', '--uts', '--net', '--pid', '--cgroup', '--', ...argv];
   }
 
   /** Starts a program that stays; its output goes to the lab's `logs/NODE-NAME.log`. `stop` ends it. */
   async start(name: string, argv: readonly string[]): Promise<void> {
-    const [program = '', ...args] = await this.inside(argv);
+    const [program = '', ...args] = await this.inside(['sh', '-c', IN_NODE_CGROUP, 'sh', ...argv]);
     const log = openSync(logFile(this.#plan.lab, `${this.name}-${name}`), 'a');
     spawn(program, args, { stdio: ['ignore', log, log], detached: true }).unref();
     closeSync(log);
@@ -210,11 +214,9 @@ root = "${this.#data}/containerd"
       clusterDomain: 'cluster.local',
       authentication: { anonymous: { enabled: false }, webhook: { enabled: true }, x509: { clientCAFile: this.#plan.kubelet.clientAuthority } },
       authorization: { mode: 'Webhook' },
-      // Works on machines with cgroup v1 and v2, with and without systemd; limits of pods hold, in a tree of the node's own.
+      // Works on machines with cgroup v1 and v2, with and without systemd.
       failCgroupV1: false,
       cgroupDriver: 'cgroupfs',
-      cgroupRoot: `/${this.#plan.network.netns}`,
-      cgroupsPerQOS: true,
       enforceNodeAllocatable: [],
       failSwapOn: false,
       localStorageCapacityIsolation: false,

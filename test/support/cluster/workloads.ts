@@ -1,4 +1,4 @@
-import { IMAGES } from './images.ts';
+import { toolsPod, toolsPodSpec } from './tools-pod.ts';
 
 /** Objects of test workloads: plain data for `kubectl apply`. The server is pod-server.mjs; its answers name pod, node and version. */
 export interface ServerPlan {
@@ -30,8 +30,6 @@ export interface RouteSpec {
 }
 
 export const SERVER_PORT = 8080;
-const ON_NODE = 'kubernetes.io/hostname';
-const FIELDS = { POD_NAME: 'metadata.name', POD_NAMESPACE: 'metadata.namespace', NODE_NAME: 'spec.nodeName' };
 
 /**
  * A Deployment of servers. Told to end, a server goes on serving for 2 s (DRAIN_MS of pod-server.mjs), as every pod behind kube-proxy must
@@ -49,15 +47,7 @@ export function server(plan: ServerPlan): object {
       replicas,
       selector: { matchLabels: labels },
       strategy: { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
-      template: {
-        metadata: { labels },
-        spec: {
-          ...(node === undefined ? {} : { nodeSelector: { [ON_NODE]: node } }),
-          terminationGracePeriodSeconds: 20,
-          enableServiceLinks: false,
-          containers: [serverContainer({ VERSION: version, ...env })],
-        },
-      },
+      template: { metadata: { labels }, spec: toolsPodSpec({ version, env, ...(node === undefined ? {} : { node }) }) },
     },
   };
 }
@@ -69,35 +59,20 @@ export function service(namespace: string, app: string, ports: readonly object[]
 
 /** A pod that calls from one node. */
 export function caller({ namespace, name, node, serviceAccount = 'default' }: CallerPlan): object {
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { namespace, name, labels: { app: name } },
-    spec: { nodeName: node, serviceAccountName: serviceAccount, ...CALLER_SPEC },
-  };
+  return toolsPod({ namespace, name, node, serviceAccount, ...ONLY_CALLS });
 }
 
 /** A caller on every node, also on a cordoned one; draining a node leaves it there, as it does with every DaemonSet. */
-export function callers(namespace: string, name: string): object {
-  const labels = { app: name };
-  return {
-    apiVersion: 'apps/v1',
-    kind: 'DaemonSet',
-    metadata: { namespace, name },
-    spec: { selector: { matchLabels: labels }, template: { metadata: { labels }, spec: { ...CALLER_SPEC, tolerations: [{ operator: 'Exists' }] } } },
-  };
-}
+export const callers = (namespace: string, name: string): object =>
+  onEveryNode(namespace, name, toolsPodSpec({ spec: { tolerations: [{ operator: 'Exists' }], ...ONLY_CALLS.spec }, container: ONLY_CALLS.container }));
 
 /** A server on every node, behind a port of the node itself. */
-export function hostPortServers(namespace: string, name: string, hostPort: number): object {
+export const hostPortServers = (namespace: string, name: string, hostPort: number): object =>
+  onEveryNode(namespace, name, toolsPodSpec({ version: name, env: { DRAIN_MS: '0' }, container: { ports: [{ containerPort: SERVER_PORT, hostPort }] } }));
+
+function onEveryNode(namespace: string, name: string, spec: object): object {
   const labels = { app: name };
-  const container = { ...serverContainer({ VERSION: name }), ports: [{ containerPort: SERVER_PORT, hostPort }] };
-  return {
-    apiVersion: 'apps/v1',
-    kind: 'DaemonSet',
-    metadata: { namespace, name },
-    spec: { selector: { matchLabels: labels }, template: { metadata: { labels }, spec: { terminationGracePeriodSeconds: 3, containers: [container] } } },
-  };
+  return { apiVersion: 'apps/v1', kind: 'DaemonSet', metadata: { namespace, name }, spec: { selector: { matchLabels: labels }, template: { metadata: { labels }, spec } } };
 }
 
 export const serviceAccount = (namespace: string, name: string): object => ({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { namespace, name } });
@@ -113,21 +88,8 @@ export const percentage = (...weights: readonly (readonly [version: string, weig
 /** The spec of a route that leads to one Service. */
 export const leadsTo = (name: string): RouteSpec => ({ rule: { type: '' }, to: [{ kind: 'Service', name }] });
 
-function serverContainer(env: Readonly<Record<string, string>>): { readonly name: string; readonly [field: string]: unknown } {
-  return {
-    name: 'main',
-    image: IMAGES.tools,
-    imagePullPolicy: 'Never',
-    env: [
-      ...Object.entries(FIELDS).map(([name, fieldPath]) => ({ name, valueFrom: { fieldRef: { fieldPath } } })),
-      ...Object.entries(env).map(([name, value]) => ({ name, value })),
-    ],
-    readinessProbe: { httpGet: { path: '/ready', port: SERVER_PORT }, periodSeconds: 1, failureThreshold: 1 },
-  };
-}
-
 /** Calls come by exec: the container itself only waits. `sleep` as process 1 ignores SIGTERM. */
-const CALLER_SPEC = {
-  terminationGracePeriodSeconds: 0,
-  containers: [{ name: 'main', image: IMAGES.tools, imagePullPolicy: 'Never', command: ['sleep', 'infinity'] }],
+const ONLY_CALLS = {
+  spec: { terminationGracePeriodSeconds: 0 },
+  container: { command: ['sleep', 'infinity'], readinessProbe: null },
 };
