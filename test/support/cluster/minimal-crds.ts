@@ -8,7 +8,7 @@ export const MINIMAL_CRDS = [
   crd('monitoring.coreos.com', 'v1', 'PodMonitor', 'podmonitors', 'Namespaced'),
 ];
 
-function crd(group: string, version: string, kind: string, plural: string, scope: string): unknown {
+function crd(group: string, version: string, kind: string, plural: string, scope: string) {
   const schema = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } };
   return {
     apiVersion: 'apiextensions.k8s.io/v1',
