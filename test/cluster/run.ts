@@ -4,8 +4,8 @@ import type { Fabric } from '../support/cluster/fabric.ts';
 import { Suites } from '../support/suites.ts';
 
 /**
- * `npm run test:cluster [-- [--fabric bgp|vxlan] [--keep] [FILE...]]`: first the tests of `alone/`, which open clusters of their own;
- * then the others on a cluster of 3 nodes, once on each fabric. With FILEs only those whose path contains one. On the shared cluster
+ * `npm run test:cluster [-- [--fabric bgp|vxlan] [--keep] [FILE...]]`: first the tests of `api/` and `alone/`, which open clusters of their
+ * own; then the others on a cluster of 3 nodes, once on each fabric. With FILEs only those whose path contains one. On the shared cluster
  * all of vitest runs in the control plane's network, so that tests reach API server, nodes and pods in-process. --keep leaves it
  * running.
  */
@@ -24,11 +24,11 @@ process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
 
 const suites = new Suites();
-const isAlone = (file: string): boolean => file.includes('alone/');
-if (files.length === 0 || files.some(isAlone)) {
-  suites.run({ what: 'tests that open clusters of their own', config: CONFIG, files, env: { SUITE: 'alone' } });
+const opensOwn = (file: string): boolean => /api\/|alone\//.test(file);
+if (files.length === 0 || files.some(opensOwn)) {
+  suites.run({ what: 'tests that open clusters of their own', config: CONFIG, files, env: { SUITE: 'own' } });
 }
-if (files.length === 0 || !files.every(isAlone)) for (const fabric of fabrics) await runOn(fabric);
+if (files.length === 0 || !files.every(opensOwn)) for (const fabric of fabrics) await runOn(fabric);
 process.exitCode = suites.finish();
 
 async function runOn(fabric: Fabric): Promise<void> {

@@ -1,15 +1,16 @@
 import { defineConfig } from 'vitest/config';
 
 /**
- * Run by test/cluster/run.ts, which says which suite: `alone` (files that open clusters of their own, most of them without nodes) or
- * `shared` (files that attach to the cluster that the runner has opened). One file after another: there are few cores.
+ * Run by test/cluster/run.ts, which says which suite: `own` (files that open clusters of their own, most of them control planes without
+ * nodes) or `shared` (files that attach to the cluster that the runner has opened). One file after another:
+ * there are few cores.
  */
-const isAlone = process.env['SUITE'] === 'alone';
+const isOwn = process.env['SUITE'] === 'own';
 
 export default defineConfig({
   test: {
     root: new URL('../..', import.meta.url).pathname,
-    include: [isAlone ? 'test/cluster/alone/**/*.test.ts' : 'test/cluster/*.test.ts'],
+    include: [isOwn ? 'test/cluster/{api,alone}/**/*.test.ts' : 'test/cluster/*.test.ts'],
     testTimeout: 180_000,
     hookTimeout: 300_000,
     pool: 'forks',
