@@ -72,7 +72,7 @@ export class ClusterNode {
 
   /** Starts what makes the machine a node of the cluster. */
   async join(): Promise<void> {
-    await Promise.all([this.#writeCniConfig(), this.#writeKubeletConfig()]);
+    await Promise.all([this.usePodNetwork('bridge'), this.#writeKubeletConfig()]);
     if (this.#plan.fabric === 'bgp') await this.startBird();
     await this.startKubelet();
     await this.startKubeProxy();
@@ -196,13 +196,17 @@ root = "${this.#data}/containerd"
     );
   }
 
-  async #writeCniConfig(): Promise<void> {
+  /**
+   * How pods that start from now on are connected: by a bridge that all of them share, or each by a link and a route of its own, without
+   * a common Ethernet, as Calico and others do. Both reach each other.
+   */
+  async usePodNetwork(kind: 'bridge' | 'ptp'): Promise<void> {
     const { fabric, network } = this.#plan;
     const ipam = { type: 'host-local', ranges: [[{ subnet: network.podCidr }]], routes: [{ dst: '0.0.0.0/0' }] };
-    const bridge = { type: 'bridge', bridge: 'cni0', isGateway: true, hairpinMode: true, mtu: POD_MTU[fabric], ipam };
-    const list = { cniVersion: '0.4.0', name: 'lab', plugins: [bridge, { type: 'portmap', capabilities: { portMappings: true } }] };
+    const plugin = kind === 'bridge' ? { type: 'bridge', bridge: 'cni0', isGateway: true, hairpinMode: true } : { type: 'ptp' };
+    const plugins = [{ ...plugin, mtu: POD_MTU[fabric], ipam }, { type: 'portmap', capabilities: { portMappings: true } }];
     const path = '/etc/cni/net.d/10-lab.conflist';
-    await must(await this.inside(['sh', '-c', `mkdir -p /etc/cni/net.d && cat > ${path}`]), JSON.stringify(list));
+    await must(await this.inside(['sh', '-c', `mkdir -p /etc/cni/net.d && cat > ${path}`]), JSON.stringify({ cniVersion: '0.4.0', name: 'lab', plugins }));
   }
 
   async #writeKubeletConfig(): Promise<void> {

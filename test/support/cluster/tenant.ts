@@ -96,6 +96,23 @@ export async function grantEndpointSlices({ cluster, namespace }: Tenant): Promi
   await cluster.apply(role, grant(namespace, `${namespace}-admin`, { kind: 'Role', name: 'endpointslices' }));
 }
 
+/** A Service over pods of the pod server. `spec` and `metadata` are merged into it. */
+export const service = (name: string, app: string, spec: object = {}, metadata: object = {}): object => ({
+  apiVersion: 'v1',
+  kind: 'Service',
+  metadata: { name, ...metadata },
+  spec: { selector: { app }, ports: [{ port: 80, targetPort: 8080 }], ...spec },
+});
+
+/** A ServiceRoute to one version. `spec` is merged into its spec, `top` into the object. */
+export const route = (name: string, version: string, spec: object = {}, top: object = {}): object => ({
+  apiVersion: 'paas.io/v1',
+  kind: 'ServiceRoute',
+  metadata: { name },
+  spec: { rule: { type: '' }, to: [{ kind: 'Service', name: version }], ...spec },
+  ...top,
+});
+
 function grant(namespace: string, user: string, role: { readonly kind: string; readonly name: string }): object {
   const subjects = [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: user }];
   const roleRef = { apiGroup: 'rbac.authorization.k8s.io', ...role };
