@@ -1,11 +1,11 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { constants, existsSync } from 'node:fs';
-import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { homedir, tmpdir } from 'node:os';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { findBinaries } from '../support/cluster/binaries.ts';
 import { namespaceOf, routeName, writeCluster, writeNamespace } from '../support/synthetic-cluster.ts';
 
 /**
@@ -15,7 +15,6 @@ import { namespaceOf, routeName, writeCluster, writeNamespace } from '../support
  * Needs dnsperf, and go for the first run (builds CoreDNS, about 100 s).
  */
 const run = promisify(execFile);
-const COREDNS_VERSION = 'v1.14.7';
 const CLUSTER = { routes: 1000, endpoints: 10_000 };
 const NAMESPACES = 20;
 /** One namespace (500 endpoints) is rewritten this often: the agent is busy all the time. */
@@ -109,18 +108,8 @@ async function startCoreDns(address: string): Promise<Target> {
   const corefile = join(folder, 'Corefile');
   await writeFile(hosts, allNames.map((name, route) => `127.71.${route >> 8}.${route & 255} ${name}\n`).join(''));
   await writeFile(corefile, `route.internal:${PORT} {\n  bind ${address}\n  hosts ${hosts} {\n    ttl 30\n  }\n}\n`);
-  const child = start(await coreDnsBinary(), ['-conf', corefile]);
+  const child = start((await findBinaries(['coredns']))('coredns'), ['-conf', corefile]);
   return await ready({ name: 'coredns', address, process: child });
-}
-
-async function coreDnsBinary(): Promise<string> {
-  const bin = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'onehop', 'bin');
-  const binary = join(bin, 'coredns');
-  if (existsSync(binary)) return binary;
-  say(`building CoreDNS ${COREDNS_VERSION} into ${bin}, once; about 100 s`);
-  await run('go', ['install', `github.com/coredns/coredns@${COREDNS_VERSION}`], { cwd: folder, env: { ...process.env, GOBIN: bin } });
-  await access(binary, constants.X_OK);
-  return binary;
 }
 
 function start(command: string, args: readonly string[]): ChildProcess {
