@@ -6,6 +6,8 @@ export interface PodReference {
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
+  /** The node's address that it must have. */
+  readonly address: string;
 }
 
 /** A namespace cannot make every node ask for more pods than this; its further endpoints on node addresses are refused. */
@@ -70,7 +72,7 @@ export class HostPods {
         : slice.endpoints.flatMap(({ addresses, targetRef }): PodReference[] => {
             const [address = ''] = addresses;
             if (!this.#addresses.has(address) || targetRef?.kind !== 'Pod' || targetRef.namespace !== slice.namespace || targetRef.uid === undefined) return [];
-            return [{ namespace: targetRef.namespace, name: targetRef.name, uid: targetRef.uid }];
+            return [{ namespace: targetRef.namespace, name: targetRef.name, uid: targetRef.uid, address }];
           });
     if (found.length === 0) this.#found.delete(key);
     else this.#found.set(key, found);

@@ -19,12 +19,14 @@ const PAUSE_MS = 100;
 const RETRY_MS = 10_000;
 
 interface Known {
-  readonly uid: string;
+  /** The reference that it answers. */
+  readonly id: string;
   readonly pod: Parsed<'Pod'> | undefined;
 }
 
 /**
- * Reads single pods by name, each uid once. A pod counts when it has that uid; one that does not is remembered, too.
+ * Reads single pods by name, each uid once. A pod counts when it has that uid and the address that led to it (it
+ * is not watched: one with another address would go on being believed when that is another pod's); one that does not is remembered, too.
  * Namespaces take turns, so that one with many does not keep the others waiting. Invariant: at most {@link AT_ONCE} requests run.
  */
 export class PodLookup {
@@ -42,8 +44,8 @@ export class PodLookup {
   want(wanted: ReadonlyMap<string, PodReference>): void {
     this.#wanted = wanted;
     const gone = new Map<string, undefined>();
-    for (const [key, { uid, pod }] of this.#known) {
-      if (wanted.get(key)?.uid === uid) continue;
+    for (const [key, { id, pod }] of this.#known) {
+      if (idOf(wanted.get(key)) === id) continue;
       this.#known.delete(key);
       if (pod !== undefined) gone.set(key, undefined);
     }
@@ -73,7 +75,7 @@ export class PodLookup {
         if (known === undefined || reference === undefined) continue;
         const key = `${reference.namespace}/${reference.name}`;
         this.#known.set(key, known);
-        if (known.pod !== undefined && this.#wanted.get(key)?.uid === known.uid) changes.set(key, known.pod);
+        if (known.pod !== undefined && idOf(this.#wanted.get(key)) === known.id) changes.set(key, known.pod);
       }
       if (changes.size > 0) this.#options.onChange(changes);
       const failed = found.includes(undefined);
@@ -84,7 +86,7 @@ export class PodLookup {
 
   /** One of each namespace before the second of any. */
   #nextRound(): readonly PodReference[] {
-    const unknown = [...this.#wanted].filter(([key, { uid }]) => this.#known.get(key)?.uid !== uid).map(([, reference]) => reference);
+    const unknown = [...this.#wanted].filter(([key, reference]) => this.#known.get(key)?.id !== idOf(reference)).map(([, reference]) => reference);
     const queues = [...Map.groupBy(unknown, ({ namespace }) => namespace).values()];
     const round: PodReference[] = [];
     for (let turn = 0; round.length < Math.min(AT_ONCE, unknown.length); turn++) round.push(...queues.flatMap((queue) => queue.slice(turn, turn + 1)));
@@ -92,15 +94,19 @@ export class PodLookup {
   }
 
   /** Undefined when the server could not say. */
-  async #read({ namespace, name, uid }: PodReference): Promise<Known | undefined> {
+  async #read(reference: PodReference): Promise<Known | undefined> {
+    const { namespace, name, uid, address } = reference;
+    const id = idOf(reference);
     try {
       const raw = await this.#options.client.request('GET', `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`, { signal: this.#closing.signal });
       const pod = parsePod(raw, () => undefined);
-      return { uid, pod: pod.object?.uid === uid ? pod : undefined };
+      return { id, pod: pod.object?.uid === uid && pod.object.podIPs.includes(address) ? pod : undefined };
     } catch (error) {
-      if (error instanceof ApiError && error.status === 404) return { uid, pod: undefined };
+      if (error instanceof ApiError && error.status === 404) return { id, pod: undefined };
       if (!this.#closing.signal.aborted && error instanceof ApiError) this.#options.onTrouble(error);
       return undefined;
     }
   }
 }
+
+const idOf = (reference: PodReference | undefined): string => (reference === undefined ? '' : `${reference.uid} ${reference.address}`);
