@@ -8,11 +8,11 @@ import { valueAt } from '../../../src/kube/field-path.ts';
  * one address on two routes, or an address that moves. It survives an API server that goes away.
  */
 export class AddressWatch {
-  /** What must not be, in words. */
-  readonly faults: string[] = [];
   /** How often each access point was made, changed and deleted: `namespace/name` -> events. */
   readonly accessPointEvents = new Map<string, string[]>();
   readonly #client: ApiClient;
+  /** What must not be, in words. */
+  readonly #faults: string[] = [];
   readonly #closing = new AbortController();
   readonly #running: Promise<unknown>;
   /** Address -> `namespace/name field`. */
@@ -31,6 +31,11 @@ export class AddressWatch {
   /** Every address that is in a status now, with its holder. */
   get holders(): ReadonlyMap<string, string> {
     return this.#holders;
+  }
+
+  /** @throws Error with what was seen that must never be */
+  check(): void {
+    if (this.#faults.length > 0) throw new Error(this.#faults.join('\n'));
   }
 
   async close(): Promise<void> {
@@ -74,11 +79,11 @@ export class AddressWatch {
       if (before !== undefined) {
         this.#held.delete(place);
         if (this.#holders.get(before) === place) this.#holders.delete(before);
-        if (given !== undefined) this.faults.push(`${place} moved from ${before} to ${String(given)}`);
+        if (given !== undefined) this.#faults.push(`${place} moved from ${before} to ${JSON.stringify(given)}`);
       }
       if (typeof given !== 'string') continue;
       const other = this.#holders.get(given);
-      if (other !== undefined) this.faults.push(`${given} is on ${other} and ${place}`);
+      if (other !== undefined) this.#faults.push(`${given} is on ${other} and ${place}`);
       this.#holders.set(given, place);
       this.#held.set(place, given);
     }
