@@ -1,7 +1,7 @@
 // Prepares a checkout: npm packages, and Debian's packages that the job needs. Plain JavaScript for the Node that is there before
 // `npm ci` has brought Node 24. Says what it does; does nothing when nothing is missing.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -91,13 +91,24 @@ function installDebianPackages(programs) {
   if (isRoot && isInPath('apt-get')) {
     say(`installing Debian packages: ${command}`);
     run('apt-get', ['update', '-qq'], { allowFailure: true });
-    run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...packages], { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }, quiet: true });
+    const install = ['install', '-y', '-qq', '--no-install-recommends', ...packages];
+    withoutServices(() => run('apt-get', install, { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }, quiet: true }));
     return;
   }
   const needed = missing.filter((one) => one.optional === undefined);
   say(`not installed: ${missing.map((one) => one.program).join(', ')}; as root: ${command}`);
   for (const one of missing) if (one.optional !== undefined) say(`without ${one.program}: ${one.optional}`);
   if (needed.length > 0) process.exit(3);
+}
+
+/** The programs are wanted, not the services that their packages start (haproxy, containerd, bird): see /usr/sbin/policy-rc.d in invoke-rc.d(8). */
+function withoutServices(install) {
+  const policy = '/usr/sbin/policy-rc.d';
+  if (existsSync(policy)) return install();
+  writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  // Also when the installation fails: that ends this process.
+  process.once('exit', () => rmSync(policy, { force: true }));
+  install();
 }
 
 function isInPath(program, folder = '') {

@@ -154,8 +154,11 @@ export async function openCluster(plan: ClusterPlan = {}): Promise<Cluster> {
   const wanted = { nodes: plan.nodes ?? 3, fabric: plan.fabric ?? 'bgp' };
   const lab = labPaths(labName(plan.name));
   const state = await readState(lab);
-  const isWhole = state?.nodes === wanted.nodes && state.fabric === wanted.fabric && (await deadDaemons(lab)).length === 0;
-  if (isWhole) return attachCluster(lab.name);
+  if (state?.nodes === wanted.nodes && state.fabric === wanted.fabric && (await deadDaemons(lab)).length === 0) {
+    const cluster = await attachCluster(lab.name);
+    const whole = await Promise.all(cluster.nodes.map((node) => node.isWhole()));
+    if (!whole.includes(false)) return cluster;
+  }
   await removeLab(lab);
   try {
     return await buildCluster(lab, wanted);

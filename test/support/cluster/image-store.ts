@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { eventually, must, run, start, stop } from '../lab/run.ts';
+import { markUsed, removeUnused } from './cached-file.ts';
 import { cacheFolder } from './lab-paths.ts';
 
 const IMPORT_LIMIT_MS = 300_000;
@@ -17,9 +18,13 @@ const DATABASES = ['io.containerd.metadata.v1.bolt/meta.db', 'io.containerd.snap
 export async function imageStore(archives: readonly string[]): Promise<string> {
   const key = createHash('sha256').update(archives.map((archive) => basename(archive)).join('\0')).digest('hex').slice(0, 16);
   const store = cacheFolder('image-stores', key);
-  if (existsSync(store)) return store;
+  if (existsSync(store)) {
+    await markUsed(store);
+    return store;
+  }
   process.stderr.write('cluster: unpacking the images, once\n');
   await mkdir(cacheFolder('image-stores'), { recursive: true });
+  await removeUnused(cacheFolder('image-stores'));
   const candidate = `${store}.${process.pid}.part`;
   await importAll(archives, candidate);
   // Two at once made the same: the first one's stays.

@@ -107,6 +107,13 @@ export class ClusterNode {
     await this.start('kube-proxy', [this.#plan.binaries('kube-proxy'), ...renderFlags(flags)]);
   }
 
+  /** Whether everything runs that `boot` and `join` start. */
+  async isWhole(): Promise<boolean> {
+    const programs = ['containerd', 'kubelet', 'kube-proxy', ...(this.#plan.fabric === 'bgp' ? ['bird'] : [])];
+    const found = await Promise.all(programs.map((program) => this.pids(program))).catch(() => []);
+    return found.length > 0 && found.every((pids) => pids.length > 0);
+  }
+
   /** Runs a program on the node, at most 60 s; never throws for an exit code. */
   async exec(...argv: readonly string[]): Promise<RunResult> {
     return run(await this.inside(argv));
@@ -226,8 +233,8 @@ root = "${this.#data}/containerd"
       localStorageCapacityIsolation: false,
       evictionHard: { 'memory.available': '1Mi' },
       makeIPTablesUtilChains: false,
-      // Faster than the defaults (40 s until a node counts as lost stays: that is the controller manager's).
-      syncFrequency: '10s',
+      // A changed ConfigMap, CoreDNS's say, reaches its pods within this time; default: a minute.
+      syncFrequency: '5s',
     };
     await writeFile(join(this.#folder, 'kubelet.yaml'), JSON.stringify(config, null, 1));
   }
