@@ -27,6 +27,8 @@ type Command = (options: Options, words: readonly string[]) => Promise<number>;
 
 const COMMANDS: Readonly<Record<string, Command>> = { up, down, status, kubectl, exec, load };
 
+// `... | head -1`
+process.stdout.on('error', () => {});
 process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
   process.stderr.write(`cluster: ${error instanceof Error ? error.message : String(error)}\n`);
   return 3;

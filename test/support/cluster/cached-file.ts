@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/prom
 import { dirname, join } from 'node:path';
 import { cacheFolder } from './lab-paths.ts';
 
+const LARGE_BYTES = 10_000_000;
 const UNUSED_MS = 7 * 24 * 3_600_000;
 
 /**
@@ -46,7 +47,9 @@ export async function removeUnused(folder: string, prefix = ''): Promise<void> {
   }
 }
 
-/** A file's content as something that others are made of. */
-export async function contentHash(path: string): Promise<string> {
+/** A file as something that others are made of: its content, or of a large one its size and time, for that is read at every start. */
+export async function fileKey(path: string): Promise<string> {
+  const { size, mtimeMs } = await stat(path);
+  if (size > LARGE_BYTES) return `${path} ${size} ${mtimeMs}`;
   return createHash('sha256').update(await readFile(path)).digest('hex');
 }

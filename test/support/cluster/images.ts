@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { must } from '../lab/run.ts';
 import type { Binaries } from './binaries.ts';
-import { cachedFile, contentHash } from './cached-file.ts';
+import { cachedFile, fileKey } from './cached-file.ts';
 import { debianRootfs } from './debian-rootfs.ts';
 import { writeOciArchive } from './oci-archive.ts';
 import type { ImagePlan } from './oci-archive.ts';
@@ -43,7 +43,7 @@ async function image(plan: ImagePlan): Promise<string> {
 
 /** A layer of single files: pairs of source and path in the image. */
 async function filesLayer(name: string, files: readonly (readonly [source: string, target: string])[]): Promise<string> {
-  const madeOf = await Promise.all(files.map(async ([source, target]) => `${target} ${await contentHash(source)}`));
+  const madeOf = await Promise.all(files.map(async ([source, target]) => `${target} ${await fileKey(source)}`));
   return cachedFile('layers', name, madeOf, async (path) => {
     const folder = await mkdtemp(join(tmpdir(), 'onehop-layer-'));
     try {
