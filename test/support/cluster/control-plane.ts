@@ -62,6 +62,8 @@ export class ControlPlane {
       'use-service-account-credentials': true,
       'service-account-private-key-file': pki.serviceAccountKey,
       'root-ca-file': pki.authority.certificate,
+      'cluster-signing-cert-file': pki.authority.certificate,
+      'cluster-signing-key-file': pki.authority.key,
     });
     if (withScheduler) await this.#daemon('kube-scheduler', { kubeconfig: this.kubeconfig('kube-scheduler'), 'leader-elect': false, 'secure-port': 0 });
   }
