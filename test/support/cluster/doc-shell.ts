@@ -1,4 +1,5 @@
 import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { docBlock } from '../doc-blocks.ts';
 import { run } from '../lab/run.ts';
@@ -23,7 +24,7 @@ export class DocShell {
   }
 
   static async open(cluster: Cluster): Promise<DocShell> {
-    const folder = await mkdtemp(join(cluster.folder, 'checkout-'));
+    const folder = await mkdtemp(join(tmpdir(), 'onehop-checkout-'));
     for (const part of CHECKOUT) await cp(join(ROOT, part), join(folder, part), { recursive: true, verbatimSymlinks: true });
     await mkdir(join(folder, '.bin'));
     await symlink((await findBinaries(['kubectl']))('kubectl'), join(folder, '.bin/kubectl'));
