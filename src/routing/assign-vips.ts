@@ -51,6 +51,12 @@ export interface VipAssignment {
   readonly problems: readonly Problem[];
 }
 
+/**
+ * Freed addresses that one namespace leaves behind at most. Without a bound a tenant that creates and deletes routes under new names uses up
+ * the pool for everybody within minutes, whatever its quota of routes is, and fills the ledger beyond what a ConfigMap may hold.
+ */
+export const MAX_LEFT_BEHIND = 64;
+
 export const globalKey = (name: string): string => `*/${name}`;
 
 /** A wish for one address: a route's own, or that of the global name that it holds. */
@@ -66,7 +72,8 @@ interface Claim {
  * Gives each route its VIP and each global name its holder and VIP.
  * Order of rights: who holds an address keeps it; then what the key held last, as long as nobody else got it; then `status` of routes
  * that the ledger does not know (it was lost), the eldest first; then the key's hash slot or the next address that was never given;
- * then the address that has been free for longest and may be used again.
+ * then the address that has been free for longest and may be used again. A namespace that has left {@link MAX_LEFT_BEHIND} behind gets its
+ * own ones back instead, the longest-free first: at once for routes, for they were its own calls, and for global names after their rest.
  */
 export function assignVips(input: AssignInput): VipAssignment {
   const { pool, records } = input;
@@ -117,20 +124,36 @@ function keepHeld(claims: readonly Claim[], { pool, records }: AssignInput, give
 
 /** Addresses for those who have none yet. */
 function giveNew(claims: readonly Claim[], { pool, mayReuse }: AssignInput, next: ReadonlyMap<string, VipRecord>, give: (claim: Claim, vip: string) => void, given: ReadonlyMap<Claim, string>, problems: Problem[]): void {
-  const reusable = [...next]
-    .flatMap(([vip, { freed }]) => (freed !== undefined && isRouteVip(pool, vip) && mayReuse(freed) ? [{ vip, atMs: freed.atMs }] : []))
-    .sort((a, b) => b.atMs - a.atMs || ipv4ToNumber(b.vip) - ipv4ToNumber(a.vip));
+  const resting = [...next]
+    .flatMap(([vip, record]) => (record.freed !== undefined && isRouteVip(pool, vip) ? [{ vip, record, freed: record.freed }] : []))
+    .sort((a, b) => b.freed.atMs - a.freed.atMs || ipv4ToNumber(b.vip) - ipv4ToNumber(a.vip));
+  const leftBehind = Map.groupBy(resting, ({ record }) => leaver(record));
+  const reusable = resting.filter(({ freed }) => mayReuse(freed));
+  const takeLast = (from: (typeof resting)[number][]): string | undefined => {
+    let last = from.pop();
+    while (last !== undefined && next.get(last.vip) !== last.record) last = from.pop(); // given already, out of the other list
+    return last?.vip;
+  };
   // Nothing is given back within a build: after the first claim that finds no fresh address none is looked for.
   let hasFresh = true;
-  for (const claim of claims) {
-    if (given.has(claim)) continue;
+  const takeAny = (claim: Claim): string | undefined => {
     const fresh: string | undefined = hasFresh ? nextFree(pool, hashSlot(claim.key, pool.size), (address) => next.has(address)) : undefined;
     hasFresh = fresh !== undefined;
-    const vip = fresh ?? reusable.pop()?.vip;
-    if (vip === undefined) problems.push(exhausted(claim, pool));
-    else give(claim, vip);
+    return fresh ?? takeLast(reusable);
+  };
+  for (const claim of claims) {
+    if (given.has(claim)) continue;
+    const own = leftBehind.get(leaver(claim)) ?? [];
+    const isSpendthrift = own.length >= MAX_LEFT_BEHIND;
+    const mayTakeOwn = claim.namespace === undefined || own.some(({ freed }) => mayReuse(freed));
+    const vip = isSpendthrift ? (mayTakeOwn ? takeLast(own) : undefined) : takeAny(claim);
+    if (vip !== undefined) give(claim, vip);
+    else problems.push(isSpendthrift ? tooManyLeft(claim) : exhausted(claim, pool));
   }
 }
+
+/** The namespace that holds a record or makes a claim, global names apart from routes. */
+const leaver = ({ key, namespace }: Pick<VipRecord, 'key' | 'namespace'>): string => (namespace === undefined ? (key.split('/')[0] ?? '') : `*/${namespace}`);
 
 /** Marks what nobody claims any more, once nothing leads there; forgets addresses of a former pool once they have rested. */
 function free(claims: readonly Claim[], { pool, nowMs, version, canFree, mayReuse }: AssignInput, next: Map<string, VipRecord>, given: ReadonlyMap<Claim, string>): void {
@@ -188,6 +211,15 @@ const exhausted = ({ route, field }: Claim, pool: VipPool): Problem =>
     field,
     message: `the pool ${pool.cidr} has no free address`,
     remedy: 'use a larger --vip-pool, or delete routes (an address rests for 2 hours before another route gets it)',
+  });
+
+const tooManyLeft = ({ route, field }: Claim): Problem =>
+  problem({
+    code: 'vip-exhausted',
+    object: { kind: 'ServiceRoute', namespace: route.namespace, name: route.name },
+    field,
+    message: `namespace ${route.namespace} has given up ${MAX_LEFT_BEHIND} global names, whose addresses rest for 2 hours`,
+    remedy: 'use one of those names again, or wait',
   });
 
 /** Records in the order of their addresses. */

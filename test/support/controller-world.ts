@@ -1,6 +1,6 @@
 import type { AccessPoint, ControllerOptions, NodeReport, Observed, Step } from '../../src/controller/observed.ts';
 import { planChanges } from '../../src/controller/plan-changes.ts';
-import { parseLedger, renderLedger } from '../../src/controller/ledger-text.ts';
+import { parseLedger, renderLedger } from '../../src/routing/ledger-text.ts';
 import type { RouteState } from '../../src/kube/parse-route-state.ts';
 import type { ServiceState } from '../../src/kube/parse-service-state.ts';
 import { objectKey } from '../../src/model/names.ts';

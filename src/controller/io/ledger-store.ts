@@ -1,10 +1,9 @@
 import { ApiError } from '../../kube/api-error.ts';
 import { isRecord, valueAt } from '../../kube/field-path.ts';
 import type { VipRecords } from '../../routing/assign-vips.ts';
-import { parseLedger, renderLedger, type LedgerData } from '../ledger-text.ts';
+import { LEDGER_NAME, parseLedger, renderLedger, type LedgerData } from '../../routing/ledger-text.ts';
 import type { GuardedWriter } from './guarded-writer.ts';
 
-export const LEDGER_NAME = 'onehop-vip-ledger';
 /** An administrator's edit (a released name) is seen this late at most. */
 const REREAD_MS = 10_000;
 

@@ -1,7 +1,8 @@
+import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { ControllerBench, conditionOf } from '../../support/cluster/controller-bench.ts';
-import { eventually } from '../../support/lab/run.ts';
+import { eventually, run } from '../../support/lab/run.ts';
 
 /** The controller with its shipped rights against a real API server; nodes are played by their reports. */
 let bench: ControllerBench;
@@ -101,7 +102,9 @@ describe('one controller', () => {
     const [address] = await eventually('its address rests', async () => Object.entries(await bench.ledger()).find(([, text]) => text.startsWith('*/pay of shop freed')));
     await delay(3_000);
     expect((await bench.readRoute('bank', 'pay')).status?.globalVip).toBeUndefined();
-    await bench.cluster.kubectl(['-n', 'onehop-system', 'patch', 'configmap', 'onehop-vip-ledger', '--type=merge', '-p', JSON.stringify({ data: { [address]: null } })]);
+    const release = (...args: readonly string[]) => run([process.execPath, 'src/main.ts', 'release', ...args, '--kubeconfig', bench.cluster.kubeconfig]);
+    expect(await release('svc21')).toMatchObject({ code: 1, stderr: 'onehop release: svc21 is held by shop/svc21; delete that route, or set its spec.global to false, first\n' });
+    expect(await release('pay')).toMatchObject({ code: 0, stdout: expect.stringContaining(`released ${address} (*/pay of shop freed `) });
     await eventually('the other namespace has it', async () => (await bench.readService('global', 'pay'))?.spec.externalName);
     expect((await bench.readRoute('bank', 'pay')).status?.globalVip).toBeDefined();
     for (const namespace of ['shop', 'bank']) await bench.deleteRoute(namespace, 'pay');

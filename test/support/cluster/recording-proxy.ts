@@ -84,6 +84,7 @@ export class RecordingProxy {
         return;
       }
       response.writeHead(recorded.status, answer.headers);
+      response.flushHeaders(); // a watch may be silent for long
       answer.pipe(response);
       answer.on('error', () => request.socket.destroy());
     });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ServiceRoute } from '../../../src/model/service-route.ts';
 import { numberToIpv4, parseVipPool } from '../../../src/model/vip-pool.ts';
-import { assignVips, type AssignInput, type VipRecords } from '../../../src/routing/assign-vips.ts';
+import { assignVips, MAX_LEFT_BEHIND, type AssignInput, type VipRecords } from '../../../src/routing/assign-vips.ts';
 import { serviceRoute } from '../../support/objects.ts';
 
 const pool = parseVipPool('127.77.0.0/22');
@@ -23,6 +23,40 @@ const globalRoute = (key: string, createdAtMs = 0, status = {}) => serviceRoute(
 const rest = (atMs: number) => ({ atMs, version: '5' });
 
 describe('addresses', () => {
+  describe('of a namespace that leaves many behind', () => {
+    const left = (count: number, namespace?: string) =>
+      Object.fromEntries(Array.from({ length: count }, (_, i) => [address(i), { key: namespace === undefined ? `a/old-${i}` : `*/old-${i}`, ...(namespace === undefined ? {} : { namespace }), freed: rest(100 - i) }]));
+
+    it('are its own again, the longest-free first, and nobody else\'s', () => {
+      const { vips, problems } = assign([serviceRoute('a/x'), serviceRoute('a/y'), serviceRoute('b/z')], left(MAX_LEFT_BEHIND));
+      expect([vips['a/x'], vips['a/y']]).toEqual([address(MAX_LEFT_BEHIND - 1), address(MAX_LEFT_BEHIND - 2)]);
+      expect(Object.keys(left(MAX_LEFT_BEHIND))).not.toContain(vips['b/z']);
+      expect(problems).toEqual([]);
+    });
+
+    it('rest as any other while they are few', () => {
+      expect(Object.keys(left(MAX_LEFT_BEHIND - 1))).not.toContain(assign([serviceRoute('a/x')], left(MAX_LEFT_BEHIND - 1)).vips['a/x']);
+    });
+
+    it('as global names rest all the same: their names are reserved as long', () => {
+      const many = left(MAX_LEFT_BEHIND, 'a');
+      expect(assign([globalRoute('a/x')], many)).toMatchObject({ globalVips: {}, problems: ['a/x vip-exhausted'] });
+      expect(assign([globalRoute('a/x')], many, { mayReuse: ({ atMs }) => atMs <= 37 }).globalVips['a/x']).toBe(address(MAX_LEFT_BEHIND - 1));
+      expect(assign([globalRoute('b/x')], many)).toMatchObject({ problems: [] });
+    });
+
+    it('keep the pool from being used up by routes that come and go', () => {
+      let records: Record<string, never> = {};
+      const used = new Set<string | undefined>();
+      for (let i = 0; i < 500; i++) {
+        const created = assign([serviceRoute(`a/r-${i}`)], records);
+        used.add(created.vips[`a/r-${i}`]);
+        records = assign([], created.records as Record<string, never>, { nowMs: i }).records as Record<string, never>;
+      }
+      expect(used.size).toBe(MAX_LEFT_BEHIND);
+    });
+  });
+
   it('of holders stay, whatever their status says', () => {
     expect(assign([serviceRoute('a/x', {}, { status: { vip: B } })], { [A]: { key: 'a/x' } })).toMatchObject({ vips: { 'a/x': A }, records: { [A]: { key: 'a/x' } } });
   });

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { parseLedger, renderLedger } from '../../../src/controller/ledger-text.ts';
+import { parseLedger, renderLedger } from '../../../src/routing/ledger-text.ts';
 import type { VipRecords } from '../../../src/routing/assign-vips.ts';
 
 const records: VipRecords = new Map([

@@ -1,5 +1,8 @@
 import ipaddr from 'ipaddr.js';
-import { sortRecords, type VipRecord, type VipRecords } from '../routing/assign-vips.ts';
+import { sortRecords, type VipRecord, type VipRecords } from './assign-vips.ts';
+
+/** The ledger of a cluster: a ConfigMap in the system namespace. */
+export const LEDGER_NAME = 'onehop-vip-ledger';
 
 /** Data of the ledger's ConfigMap: one entry per address, so that kubectl shows, and an administrator can take out, a single one. */
 export type LedgerData = Readonly<Record<string, string>>;
