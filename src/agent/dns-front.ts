@@ -10,13 +10,16 @@ import { ownAddresses } from '../node/io/read-node.ts';
 import { listenerKey } from '../model/proxy.ts';
 import type { Settings } from '../settings/settings.ts';
 
+/** Over in milliseconds, unless the machine is starved: then a query is worth the wait. */
+const MAX_DRAIN_MS = 5_000;
+
 /** DNS of this node: bound at the first zone, because an agent that knows nothing must not answer NXDOMAIN. */
 export interface DnsFront {
   serve(zone: Zone): Promise<void>;
   /** Undefined until it is bound. */
   counters(): Promise<DnsCounters | undefined>;
   /** After it nothing is bound any more, also by a `serve` that is on its way. */
-  close(): Promise<void>;
+  close(remainingMs: number): Promise<void>;
 }
 
 /** Opens nothing yet; see {@link DnsFront.serve}, which rejects with a CodedError when an address cannot be bound. */
@@ -41,14 +44,14 @@ export function openDnsFront(settings: Settings, log: Logger): DnsFront {
         if (error instanceof ListenError) throw new CodedError({ code: 'dns-listen', message: error.message, remedy: 'then start again' }, error);
         throw error;
       });
-      if (closed) return opened.close();
+      if (closed) return opened.close({ drainMs: 0 });
       server = opened;
       log.info({ listen: server.addresses().map(({ address, port }) => listenerKey(address, port)) }, 'DNS answers');
     },
     counters: async () => server?.counters(),
-    close: async () => {
+    close: async (remainingMs) => {
       closed = true;
-      await server?.close();
+      await server?.close({ drainMs: Math.min(MAX_DRAIN_MS, remainingMs) });
     },
   };
 }

@@ -103,7 +103,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   });
   opened.push({ name: 'proxy', close: (remainingMs) => proxy.close({ drainMs: remainingMs, leaveRunning: settings.haproxyAttach }) });
   const dns = openDnsFront(settings, log.child({ room: 'dns' }));
-  opened.push({ name: 'dns', close: () => dns.close() });
+  opened.push({ name: 'dns', close: (remainingMs) => dns.close(remainingMs) });
 
   state.addMetrics(metrics, { dns: () => dns.counters(), proxy: counters, calls });
   const admin = await openAdminServer({

@@ -26,7 +26,7 @@ const isFree = (): Promise<boolean> =>
 it('a stop during the first table leaves no DNS behind', async () => {
   const front = openFront();
   const served = front.serve(zone);
-  await front.close();
+  await front.close(0);
   await served;
   await front.serve(zone);
   expect(await isFree()).toBe(true);
@@ -36,6 +36,6 @@ it('answers between serve and close', async () => {
   const front = openFront();
   await front.serve(zone);
   expect(await isFree()).toBe(false);
-  await front.close();
+  await front.close(0);
   expect(await isFree()).toBe(true);
 });

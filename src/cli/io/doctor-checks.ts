@@ -1,4 +1,5 @@
 import { Resolver } from 'node:dns/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError, systemCode } from '../../model/coded-error.ts';
 import { listenerKey } from '../../model/proxy.ts';
@@ -117,23 +118,40 @@ const describe = ({ address, port, owner, uid }: Listener): string =>
 async function checkPorts({ dnsListen, adminListen, httpPort, runDir }: Settings): Promise<readonly Finding[]> {
   const findings: Finding[] = [];
   const agentPid = await readAgentPid(runDir);
-  const isOurs = (owner: Listener['owner']): boolean => owner !== undefined && (owner.pid === agentPid || owner.program === 'haproxy');
   for (const { what, address, port, flag } of [
     ...dnsListen.map((listen) => ({ what: 'DNS (TCP)', ...listen, flag: '--dns-listen' })),
     { what: 'admin', ...adminListen, flag: '--admin-listen' },
   ]) {
     const holders = await whoListens(port, address);
-    const strangers = holders.filter(({ owner }) => !isOurs(owner));
+    const strangers = await findStrangers(holders, agentPid);
     if (strangers.length > 0) findings.push(...strangers.map((one) => problem(`${what}: ${describe(one)}`, `end it, or choose another address with ${flag}`)));
     else findings.push(holders.length === 0 ? { state: 'note', text: `${what}: nobody listens on ${listenerKey(address, port)}` } : ok(`${what}: ${[...new Set(holders.map(describe))].join(', ')}`));
   }
-  const wildcards = (await whoListens(httpPort)).filter((one) => (one.address === '0.0.0.0' || one.address === '::') && !isOurs(one.owner));
+  const ofAllAddresses = (await whoListens(httpPort)).filter((one) => one.address === '0.0.0.0' || one.address === '::');
+  const wildcards = await findStrangers(ofAllAddresses, agentPid);
   findings.push(
     wildcards.length === 0
       ? ok(`routes: no program takes port ${httpPort} of all addresses`)
       : problem(`routes: ${wildcards.map(describe).join(', ')}`, `let it listen on single addresses, or choose another --http-port; routes on port ${httpPort} are not served`),
   );
   return findings;
+}
+
+/** Listeners that are neither the agent's nor a HAProxy's. */
+async function findStrangers(listeners: readonly Listener[], agentPid: number | undefined): Promise<readonly Listener[]> {
+  const strangers: Listener[] = [];
+  for (const one of listeners) {
+    const ours = one.owner?.program === 'haproxy' || (one.owner !== undefined && agentPid !== undefined && (await innermostPid(one.owner.pid)) === agentPid);
+    if (!ours) strangers.push(one);
+  }
+  return strangers;
+}
+
+/** The pid that a process has for itself: in a container it is another than the node's. */
+async function innermostPid(pid: number): Promise<number | undefined> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  const pids = /^NSpid:\s+(.*)$/m.exec(status)?.[1];
+  return pids === undefined ? undefined : Number(pids.split(/\s+/).at(-1));
 }
 
 async function readAgentPid(runDir: string): Promise<number | undefined> {

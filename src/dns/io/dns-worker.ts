@@ -16,6 +16,8 @@ const port = parentPort;
 if (port === null) throw new Error('dns-worker runs as a worker thread of the agent only');
 
 const PRIORITY = -5;
+/** Clients whose answers are out are closed at once; this is for one that connected and says nothing, or reads nothing. */
+const TCP_DRAIN_MS = 1_000;
 raisePriority();
 
 const table = new NameTable(randomInt(2 ** 32));
@@ -89,5 +91,5 @@ async function listenOn(at: ListenAddress, tcpClients: TcpClients, request: Work
 
 async function close(drainMs: number): Promise<void> {
   await Promise.all(tcp.map((listener) => listener.stop()));
-  await Promise.all([...udp.map((listener) => listener.close(drainMs)), clients?.close(drainMs)]);
+  await Promise.all([...udp.map((listener) => listener.close(drainMs)), clients?.close(Math.min(drainMs, TCP_DRAIN_MS))]);
 }

@@ -25,7 +25,7 @@ export interface DnsServer {
   addresses(): readonly ListenAddress[];
   /** Counts since the worker started. */
   counters(): Promise<DnsCounters>;
-  /** Hands the port over (no queued query is lost), lets TCP clients finish for at most `drainMs` (default 1000), ends the thread. */
+  /** Hands the port over (no queued query is lost), lets TCP clients finish, for at most `drainMs` (default 1000; TCP at most 1000), ends the thread. */
   close(how?: { readonly drainMs: number }): Promise<void>;
 }
 
