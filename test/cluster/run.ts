@@ -1,3 +1,5 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { closeCluster, openCluster } from '../support/cluster/cluster.ts';
 import type { Fabric } from '../support/cluster/fabric.ts';
@@ -13,7 +15,7 @@ const NAME = process.env['ONEHOP_LAB'] ?? 'test';
 const NODES = 3;
 const CONFIG = 'test/cluster/vitest.config.ts';
 
-const { values, positionals: files } = parseArgs({
+const { values, positionals: wanted } = parseArgs({
   allowPositionals: true,
   options: { fabric: { type: 'string' }, keep: { type: 'boolean', default: false } },
 });
@@ -24,12 +26,17 @@ process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
 
 const suites = new Suites();
-const opensOwn = (file: string): boolean => /api\/|alone\//.test(file);
-if (files.length === 0 || files.some(opensOwn)) {
-  suites.run({ what: 'tests that open clusters of their own', config: CONFIG, files, env: { SUITE: 'own' } });
-}
-if (files.length === 0 || !files.every(opensOwn)) for (const fabric of fabrics) await runOn(fabric);
+const own = testFiles('api', 'alone');
+if (own.length > 0) suites.run({ what: 'tests that open clusters of their own', config: CONFIG, files: own, env: { SUITE: 'own' } });
+const shared = testFiles('.');
+if (shared.length > 0) for (const fabric of fabrics) await runOn(fabric);
 process.exitCode = suites.finish();
+
+/** The tests in these folders, those asked for only. */
+function testFiles(...folders: readonly string[]): readonly string[] {
+  const all = folders.flatMap((folder) => readdirSync(join(import.meta.dirname, folder)).map((file) => join('test/cluster', folder, file)));
+  return all.filter((file) => file.endsWith('.test.ts') && (wanted.length === 0 || wanted.some((part) => file.includes(part))));
+}
 
 async function runOn(fabric: Fabric): Promise<void> {
   try {
@@ -37,7 +44,7 @@ async function runOn(fabric: Fabric): Promise<void> {
     const cluster = await openCluster({ name: NAME, nodes: NODES, fabric });
     process.stdout.write(`\ncluster ${NAME}: ${NODES} nodes on ${fabric} up in ${((performance.now() - startedAt) / 1000).toFixed(1)} s\n`);
     const env = { SUITE: 'shared', ONEHOP_LAB: NAME, FABRIC: fabric };
-    suites.run({ what: `tests on ${NODES} nodes, ${fabric}`, config: CONFIG, files, env, within: cluster.inside([]) });
+    suites.run({ what: `tests on ${NODES} nodes, ${fabric}`, config: CONFIG, files: shared, env, within: cluster.inside([]) });
   } catch (error) {
     suites.fail(`no cluster on ${fabric}: ${String(error)}`);
   } finally {
