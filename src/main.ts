@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import process from 'node:process';
+import { keepHeapSmall } from './daemon/io/small-heap.ts';
 
 const USAGE_ERROR = 2;
 
@@ -14,6 +15,7 @@ async function run(): Promise<number> {
   const version = readVersion();
   if (command === '--version' || command === 'version') return print(`onehop ${version}\n`);
   if (command === 'agent') {
+    keepHeapSmall();
     const { runAgent } = await import('./agent/main.ts');
     return runAgent(argv, version);
   }

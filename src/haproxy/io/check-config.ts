@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CONFIG_FILE, filesOf } from '../plan-change.ts';
@@ -19,19 +20,23 @@ export type CheckConfig = (candidate: RenderedConfig) => Promise<Rejection>;
  */
 export function openConfigCheck(binary: string, runDir: string): CheckConfig {
   const dir = join(runDir, 'candidate');
+  /** Digests of what lies there: the contents are megabytes. */
   let written: ReadonlyMap<string, string> | undefined;
   return async (candidate) => {
     const before = written ?? new Map<string, string>();
     if (written === undefined) await rm(dir, { recursive: true, force: true });
     written = undefined;
     const files = filesOf(candidate);
-    const changed = new Map([...files].filter(([file, content]) => before.get(file) !== content));
+    const digests = new Map([...files].map(([file, content]) => [file, digestOf(content)]));
+    const changed = new Map([...files].filter(([file]) => before.get(file) !== digests.get(file)));
     await mkdir(dir, { recursive: true, mode: 0o700 });
     await writeFiles(dir, changed, [...before.keys()].filter((file) => !files.has(file)));
-    written = files;
+    written = digests;
     return runCheck(binary, dir);
   };
 }
+
+const digestOf = (content: string): string => createHash('sha256').update(content).digest('base64');
 
 /**
  * `haproxy -c` on a folder's haproxy.cfg, bounded in time and output. `-C`: file names in the configuration are relative
