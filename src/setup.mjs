@@ -6,7 +6,7 @@ import { delimiter, dirname, join } from 'node:path';
 
 const ROOT = join(import.meta.dirname, '..');
 
-/** Program -> Debian package, per job. `optional`: the job goes on without it, and says what it then does. `rootOnly`: the lab's. */
+/** Program -> Debian package, per job. `optional`: the job goes on without it, and says what it then does. `rootOnly`: of namespaces and nodes. */
 const PROGRAMS = {
   start: [
     { program: 'haproxy', package: 'haproxy', optional: 'the demo uses the embedded proxy instead' },
@@ -25,16 +25,16 @@ const PROGRAMS = {
     { program: 'wrk', package: 'wrk', rootOnly: true },
   ],
   cluster: [
-    { program: 'containerd', package: 'containerd' },
-    { program: 'runc', package: 'runc' },
-    { program: 'bridge', package: 'containernetworking-plugins', folder: '/usr/lib/cni' },
-    { program: 'buildah', package: 'buildah' },
-    { program: 'mmdebstrap', package: 'mmdebstrap' },
-    { program: 'bird', package: 'bird2' },
-    { program: 'busybox', package: 'busybox-static' },
-    { program: 'ip', package: 'iproute2' },
-    { program: 'nft', package: 'nftables' },
-    { program: 'iptables', package: 'iptables' },
+    { program: 'containerd', package: 'containerd', rootOnly: true },
+    { program: 'runc', package: 'runc', rootOnly: true },
+    { program: 'bridge', package: 'containernetworking-plugins', folder: '/usr/lib/cni', rootOnly: true },
+    { program: 'buildah', package: 'buildah', rootOnly: true },
+    { program: 'mmdebstrap', package: 'mmdebstrap', rootOnly: true },
+    { program: 'bird', package: 'bird2', rootOnly: true },
+    { program: 'busybox', package: 'busybox-static', rootOnly: true },
+    { program: 'ip', package: 'iproute2', rootOnly: true },
+    { program: 'nft', package: 'nftables', rootOnly: true },
+    { program: 'iptables', package: 'iptables', rootOnly: true },
     { program: 'openssl', package: 'openssl' },
     { program: 'curl', package: 'curl' },
     { program: 'go', package: 'golang-go', optional: 'programs of Kubernetes that the cache and KUBEBUILDER_ASSETS lack cannot be built' },
