@@ -5,18 +5,19 @@ import { basename, join } from 'node:path';
 import { eventually } from '../lab/run.ts';
 import type { LabPaths } from './lab-paths.ts';
 
-/**
- * The lab's long-running programs. They outlive the process that starts them: `up` starts them, a later `down` ends them.
- *
- * A process belongs to a lab when it is one of the lab's kinds of programs and its command line names a path inside the lab's
- * folders. Every daemon is started so. A pid from a file is used only when that holds: the number may be somebody else's by now.
- */
 /** `{ 'secure-port': 0 }` is `--secure-port=0`. */
 export type Flags = Readonly<Record<string, string | number | boolean>>;
 
 export const renderFlags = (flags: Flags): readonly string[] => Object.entries(flags).map(([name, value]) => `--${name}=${String(value)}`);
 
-const PROGRAMS = new Set(['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'unshare', 'onehop-lab-node']);
+/**
+ * The lab's long-running programs. They outlive the process that starts them: `up` starts them, a later `down` ends them.
+ *
+ * A process belongs to a lab when it is one of the lab's kinds of programs and its command line names a path inside the lab's
+ * folder. Every daemon is started so. A pid from a file is used only when that holds: the number may be somebody else's by now.
+ * nsenter: what a daemon is for its first moment, and what waits for those inside a node.
+ */
+const PROGRAMS = new Set(['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'nsenter', 'unshare', 'onehop-lab-node']);
 const STOP_LIMIT_MS = 5_000;
 
 export const logFile = (lab: LabPaths, name: string): string => join(lab.folder, 'logs', `${name}.log`);
