@@ -220,6 +220,8 @@ async function joinNodes(cluster: Cluster, { nodes, networks, controlPlane }: Cl
     },
     READY_LIMIT_MS,
   );
+  // As a controller manager that allocates them would: the lab's nodes know theirs from the start.
+  await Promise.all(nodes.map(({ name, podCidr }) => cluster.kubectl(['patch', 'node', name, '-p', JSON.stringify({ spec: { podCIDR: podCidr, podCIDRs: [podCidr] } })])));
   await untilPodRoutes(networks);
   await cluster.kubectl(['-n', 'kube-system', 'rollout', 'status', 'deployment/coredns', `--timeout=${READY_LIMIT_MS / 1000}s`]);
 }

