@@ -44,12 +44,15 @@ export function parseStats(csv: string, table: RouteTable): CallCounts {
   };
 }
 
+/** Of a hundred columns; a large node has ten thousand rows, and is asked at every scrape. */
+const COLUMNS: ReadonlySet<string> = new Set(['pxname', 'svname', 'req_tot', 'stot', 'lbtot', 'hrsp_1xx', 'hrsp_2xx', 'hrsp_3xx', 'hrsp_4xx', 'hrsp_5xx']);
+
 function parseRows(csv: string): readonly Row[] {
   const [head = '', ...lines] = csv.split('\n').filter((line) => line !== '');
-  const columns = head.replace(/^# /, '').split(',');
+  const columns = head.replace(/^# /, '').split(',').flatMap((name, index) => (COLUMNS.has(name) ? [{ name, index }] : []));
   // No field that is read here can hold a comma or a quote: section names are labels, server names addresses.
   return lines.map((line) => {
     const fields = line.split(',');
-    return Object.fromEntries(columns.map((column, i) => [column, fields[i] ?? '']));
+    return Object.fromEntries(columns.map(({ name, index }) => [name, fields[index] ?? '']));
   });
 }
