@@ -33,6 +33,8 @@ const troubles: (string | undefined)[] = [];
 
 beforeAll(async () => {
   server = await openServer('a', 9303);
+  // It must not be the server that ends the connections which old workers hold.
+  server.keepAliveTimeout = 120_000;
 });
 afterAll(() => closeServer(server));
 beforeEach(() => {
