@@ -26,6 +26,13 @@ export interface TaintedNode {
   readonly seenAtMs: number;
 }
 
+export interface RefusedPoint {
+  /** What the API server said. */
+  readonly message: string;
+  /** It is time to try again. */
+  readonly isDue: boolean;
+}
+
 /** Everything that a plan is made of. */
 export interface Observed {
   readonly routes: readonly RouteState[];
@@ -37,8 +44,8 @@ export interface Observed {
   readonly taintedNodes: readonly TaintedNode[];
   /** The ledger as it stands in the API server. */
   readonly records: VipRecords;
-  /** Access points that the API server refused to create or change lately: what it said, by `namespace/name` of the Service. */
-  readonly refusedPoints: ReadonlyMap<string, string>;
+  /** Access points that the API server refused to create or change, by `namespace/name` of the Service. */
+  readonly refusedPoints: ReadonlyMap<string, RefusedPoint>;
 }
 
 export interface ControllerOptions {

@@ -37,9 +37,11 @@ export function planAccessPoints(observed: Observed, assignment: VipAssignment, 
       if (isOwn) kept.add(place);
       const refusal = refusedPoints.get(place);
       const conflict =
-        there === undefined || isOwn ? (refusal === undefined ? undefined : refused(place, refusal)) : there.mark === undefined ? taken(point, place) : undefined; // another route's access point goes first
+        there === undefined || isOwn ? (refusal === undefined ? undefined : refused(place, refusal.message)) : there.mark === undefined ? taken(point, place) : undefined; // another route's access point goes first
       if (conflict !== undefined) conflicts.set(point.mark.route, [...(conflicts.get(point.mark.route) ?? []), conflict]);
-      else if (there === undefined && isServed) steps.push({ kind: 'create-access-point', point });
+      // A refusal stays a conflict until a new attempt gets through.
+      if (conflict !== undefined && (conflict.reason !== 'ServiceRefused' || refusal?.isDue !== true)) continue;
+      if (there === undefined && isServed) steps.push({ kind: 'create-access-point', point });
       else if (isOwn && there.externalName !== point.externalName) steps.push({ kind: 'update-access-point', point, target: targetOf(there) });
     }
   }

@@ -7,6 +7,7 @@ import { resolveRoute, type ResolveContext } from '../routing/resolve-route.ts';
 import type { ControllerOptions, Observed, Step } from './observed.ts';
 import { planAccessPoints } from './plan-access-points.ts';
 import { planStatus } from './plan-status.ts';
+import { ReportIndex } from './report-index.ts';
 
 /**
  * What to write now. Pure, and safe to be cut off anywhere: every step relies only on what is observed. So an address is in the ledger
@@ -17,12 +18,13 @@ export function planChanges(observed: Observed, options: ControllerOptions, nowM
   const assignment = assign(observed, options, nowMs);
   const points = planAccessPoints(observed, assignment, options);
   const resolve = buildResolver(observed, options);
+  const reports = new ReportIndex(observed.reports);
   return [
     ...(sameRecords(observed.records, assignment.records) ? [] : [{ kind: 'write-ledger' as const, records: assignment.records }]),
     ...observed.routes.flatMap((state) => {
       const problems = [...state.problems, ...(state.route === undefined ? [] : resolve(state.route))];
       const conflicts = points.conflicts.get(objectKey(state)) ?? [];
-      return planStatus(state, { problems, assignment, conflicts }, observed, options, nowMs) ?? [];
+      return planStatus(state, { problems, assignment, conflicts, reports }, observed, options, nowMs) ?? [];
     }),
     ...points.steps,
     ...planTaints(observed, options),

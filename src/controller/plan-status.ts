@@ -1,13 +1,13 @@
 import type { RouteState } from '../kube/parse-route-state.ts';
 import { objectKey } from '../model/names.ts';
 import { printable, type Problem } from '../model/problem.ts';
-import { isAtLeast } from '../model/resource-version.ts';
 import type { Condition, RouteStatus } from '../model/route-status.ts';
 import type { VersionSpec } from '../model/service-route.ts';
 import { pairedVip6 } from '../model/vip-pool.ts';
 import { globalKey, type VipAssignment } from '../routing/assign-vips.ts';
-import type { ControllerOptions, NodeReport, Note, Observed, Step } from './observed.ts';
+import type { ControllerOptions, Note, Observed, Step } from './observed.ts';
 import type { PointConflict } from './plan-access-points.ts';
+import type { NodeCount, ReportIndex } from './report-index.ts';
 
 /** The conditions that the controller writes, in this order. `Conflict` is there only while there is one. */
 export const CONDITIONS = ['Accepted', 'ResolvedRefs', 'Programmed', 'Conflict'] as const;
@@ -22,6 +22,7 @@ export interface Findings {
   readonly problems: readonly Problem[];
   readonly assignment: VipAssignment;
   readonly conflicts: readonly PointConflict[];
+  readonly reports: ReportIndex;
 }
 
 const MAX_MESSAGE = 1_000;
@@ -48,7 +49,7 @@ export function planStatus(state: RouteState, findings: Findings, observed: Obse
   if (!isWritten(observed, vip, key) || !isWritten(observed, globalVip, globalKey(state.name))) return undefined;
 
   const changeVersion = chooseChangeVersion(state, vip, globalVip);
-  const programmed = countNodes(observed.reports, key, changeVersion);
+  const programmed = findings.reports.count(key, changeVersion);
   const verdicts: Readonly<Partial<Record<ConditionType, Verdict>>> = {
     Accepted: accept(findings, vip),
     ...(state.route?.spec === undefined ? {} : { ResolvedRefs: resolve(findings.problems) }),
@@ -102,23 +103,6 @@ function isWritten({ records }: Observed, vip: string | undefined, key: string):
 function chooseChangeVersion({ status, generation, resourceVersion }: RouteState, vip: string | undefined, globalVip: string | undefined): string | undefined {
   if (vip === undefined || vip !== status.vip || globalVip !== status.globalVip) return undefined;
   return (status.observedGeneration === generation ? status.changeVersion : undefined) ?? resourceVersion;
-}
-
-interface NodeCount {
-  readonly count: number;
-  readonly of: number;
-  /** Nodes that say why not: `n3: port-taken`. */
-  readonly refusals: readonly string[];
-}
-
-function countNodes(reports: readonly NodeReport[], key: string, changeVersion: string | undefined): NodeCount {
-  const live = reports.filter((report) => report.live);
-  const reached = changeVersion === undefined ? [] : live.filter(({ version }) => isAtLeast(version, changeVersion));
-  const refusals = reached.flatMap(({ node, notInEffect }) => {
-    const code = notInEffect.get(key);
-    return code === undefined ? [] : [`${node}: ${code}`];
-  });
-  return { count: reached.length - refusals.length, of: live.length, refusals };
 }
 
 function describeNodes({ count, of, refusals }: NodeCount, vip: string | undefined): Verdict {

@@ -57,6 +57,12 @@ export interface VipAssignment {
  */
 export const MAX_LEFT_BEHIND = 64;
 
+/** A ConfigMap holds 1 MiB: a crowd of long names must not make a ledger that can be written for nobody. */
+const MAX_LEDGER_BYTES = 950_000;
+/** Address, separators, and what is noted when it is freed. */
+const ENTRY_BYTES = 90;
+const bytesOf = ({ key, namespace = '' }: Pick<VipRecord, 'key' | 'namespace'>): number => key.length + namespace.length + ENTRY_BYTES;
+
 export const globalKey = (name: string): string => `*/${name}`;
 
 /** A wish for one address: a route's own, or that of the global name that it holds. */
@@ -141,14 +147,17 @@ function giveNew(claims: readonly Claim[], { pool, mayReuse }: AssignInput, next
     hasFresh = fresh !== undefined;
     return fresh ?? takeLast(reusable);
   };
+  let bytes = [...next.values()].reduce((sum, record) => sum + bytesOf(record), 0);
   for (const claim of claims) {
     if (given.has(claim)) continue;
     const own = leftBehind.get(leaver(claim)) ?? [];
     const isSpendthrift = own.length >= MAX_LEFT_BEHIND;
     const mayTakeOwn = claim.namespace === undefined || own.some(({ freed }) => mayReuse(freed));
-    const vip = isSpendthrift ? (mayTakeOwn ? takeLast(own) : undefined) : takeAny(claim);
-    if (vip !== undefined) give(claim, vip);
-    else problems.push(isSpendthrift ? tooManyLeft(claim) : exhausted(claim, pool));
+    const vip = isSpendthrift ? (mayTakeOwn ? takeLast(own) : undefined) : bytes + bytesOf(claim) <= MAX_LEDGER_BYTES ? takeAny(claim) : undefined;
+    if (vip !== undefined) {
+      give(claim, vip);
+      bytes += bytesOf(claim);
+    } else problems.push(isSpendthrift ? tooManyLeft(claim) : exhausted(claim, pool));
   }
 }
 

@@ -1,4 +1,4 @@
-import type { AccessPoint, ControllerOptions, NodeReport, Observed, Step } from '../../src/controller/observed.ts';
+import type { AccessPoint, ControllerOptions, NodeReport, Observed, RefusedPoint, Step } from '../../src/controller/observed.ts';
 import { planChanges } from '../../src/controller/plan-changes.ts';
 import { parseLedger, renderLedger } from '../../src/routing/ledger-text.ts';
 import type { RouteState } from '../../src/kube/parse-route-state.ts';
@@ -19,7 +19,7 @@ export const OPTIONS: ControllerOptions = { pool: parseVipPool('169.254.192.0/22
 export class ControllerWorld {
   readonly routes = new Map<string, RouteState>();
   readonly services = new Map<string, ServiceState>();
-  readonly refusedPoints = new Map<string, string>();
+  readonly refusedPoints = new Map<string, RefusedPoint>();
   records: VipRecords = new Map();
   reports: readonly NodeReport[] = [];
   nowMs = 0;

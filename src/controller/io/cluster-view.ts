@@ -23,6 +23,8 @@ export interface ClusterViewOptions {
 
 /** How long a refused access point is left alone. */
 const REFUSED_MS = 30_000;
+/** One that was not tried again for so long is not wanted any more. */
+const FORGOTTEN_MS = 600_000;
 
 interface SeenNode extends TaintedNode {
   readonly uid: string;
@@ -94,7 +96,7 @@ export class ClusterView {
   observe(records: VipRecords): Observed {
     const nowMs = performance.now();
     const routesVersion = this.#routes.resourceVersion ?? '';
-    for (const [place, { untilMs }] of this.#refused) if (untilMs <= nowMs) this.#refused.delete(place);
+    for (const [place, { untilMs }] of this.#refused) if (untilMs + FORGOTTEN_MS <= nowMs) this.#refused.delete(place);
     return {
       routes: [...this.#writtenRoutes.merge(this.#told, routesVersion, nowMs).values()],
       routesVersion,
@@ -102,7 +104,7 @@ export class ClusterView {
       reports: this.#reports(),
       taintedNodes: [...(this.#nodes?.items().values() ?? [])],
       records,
-      refusedPoints: new Map([...this.#refused].map(([place, { message }]) => [place, message])),
+      refusedPoints: new Map([...this.#refused].map(([place, { message, untilMs }]) => [place, { message, isDue: untilMs <= nowMs }])),
     };
   }
 

@@ -176,10 +176,13 @@ describe('access points', () => {
 
   it('that the API server refuses are a conflict, and are left alone meanwhile', () => {
     const world = worldWith(['shop/cart']);
-    world.refusedPoints.set('shop/cart', 'exceeded quota');
+    world.refusedPoints.set('shop/cart', { message: 'exceeded quota', isDue: false });
     world.settle();
     expect(world.services.has('shop/cart')).toBe(false);
     expect(conditions(world, 'shop/cart')).toMatchObject({ Conflict: 'True ServiceRefused' });
+    // Another attempt does not take the conflict back before it gets through.
+    world.refusedPoints.set('shop/cart', { message: 'exceeded quota', isDue: true });
+    expect(world.plan().map(say)).toEqual(['create shop/cart -> cart.shop.route.internal']);
   });
 
   it('of a global name change hands only through deletion', () => {

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { ServiceRoute } from '../../../src/model/service-route.ts';
 import { numberToIpv4, parseVipPool } from '../../../src/model/vip-pool.ts';
 import { assignVips, MAX_LEFT_BEHIND, type AssignInput, type VipRecords } from '../../../src/routing/assign-vips.ts';
+import { renderLedger } from '../../../src/routing/ledger-text.ts';
 import { serviceRoute } from '../../support/objects.ts';
 
 const pool = parseVipPool('127.77.0.0/22');
@@ -111,6 +112,15 @@ describe('addresses', () => {
     const some = assign([...held, ...late], records, { mayReuse: ({ atMs }) => atMs <= 20 });
     expect([some.vips['z/n1'], some.vips['z/n2'], some.vips['z/n3'], some.problems]).toEqual([B, C, undefined, ['z/n3 vip-exhausted']]);
   });
+});
+
+it('a crowd of long names never makes a ledger that a ConfigMap does not take', () => {
+  const crowd = Array.from({ length: 7_900 }, (_, i) => serviceRoute(`${'n'.repeat(63)}/${`r${i}`.padEnd(63, 'x')}`, {}, { createdAtMs: i }));
+  const result = assignVips({ routes: crowd, pool: parseVipPool('169.254.192.0/19'), records: new Map(), nowMs: 0, version: '1', mayReuse: ALWAYS, canFree: ALWAYS });
+  const entries = Object.entries(renderLedger(new Map([...result.records].map(([vip, record]) => [vip, { ...record, freed: { atMs: 0, version: '18446744073709551615' } }]))));
+  expect(entries.length).toBeGreaterThan(4_000);
+  expect(entries.reduce((sum, [vip, text]) => sum + vip.length + text.length, 0)).toBeLessThan(1024 * 1024);
+  expect(result.problems).toHaveLength(crowd.length - entries.length);
 });
 
 describe('a global name', () => {
