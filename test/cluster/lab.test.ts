@@ -36,6 +36,8 @@ const kubectl = (...args: readonly string[]): Promise<string> => cluster.kubectl
 const inPod = (pod: string, ...argv: readonly string[]): Promise<string> => kubectl('exec', pod, '--', ...argv);
 const podAddress = (pod: string): Promise<string> => kubectl('get', 'pod', pod, '-o', 'jsonpath={.status.podIP}');
 const callFrom = async (pod: string, url: string): Promise<PodAnswer> => JSON.parse(await inPod(pod, 'curl', '-s', '-m', '10', url)) as PodAnswer;
+const reaches = async (pod: string, url: string): Promise<boolean> =>
+  (await cluster.tryKubectl(['-n', NAMESPACE, 'exec', pod, '--', 'curl', '-sf', '-m', '2', url])).code === 0;
 
 test('three nodes are ready, two in one zone and one in another', async () => {
   const zones = await cluster.kubectl(['get', 'nodes', '-o', 'jsonpath={range .items[*]}{.metadata.name}={.metadata.labels.topology\\.kubernetes\\.io/zone} {end}']);
@@ -69,7 +71,7 @@ describe('with a Service of two pods', () => {
     await cluster.apply(service, toolsDeployment({ name: 'web', namespace: NAMESPACE, version: 'one' }, 2));
     await kubectl('rollout', 'status', 'deployment/web', '--timeout=60s');
     // The news reaches CoreDNS and each node's kube-proxy a moment later.
-    for (const pod of ['on-n1', 'on-n2']) await eventually(`${pod} reaches web`, async () => (await cluster.tryKubectl(['-n', NAMESPACE, 'exec', pod, '--', 'curl', '-sf', '-m', '2', 'http://web/'])).code === 0);
+    for (const pod of ['on-n1', 'on-n2']) await eventually(`${pod} reaches web`, () => reaches(pod, 'http://web/'));
   });
 
   test('it is called by its name, short and whole', async () => {
@@ -159,5 +161,5 @@ test('a node that lost its power comes back with its pods', async () => {
   expect((await cluster.tryKubectl(['-n', NAMESPACE, 'exec', 'on-n3', '--', 'true'])).code).not.toBe(0);
   await node.boot();
   await node.join();
-  await eventually('the pod on n3 answers again', async () => (await cluster.tryKubectl(['-n', NAMESPACE, 'exec', 'on-n3', '--', 'curl', '-sf', 'http://localhost:8080/'])).code === 0, 90_000);
+  await eventually('the pod on n3 answers again', () => reaches('on-n3', 'http://localhost:8080/'), 90_000);
 });
