@@ -44,12 +44,9 @@ export async function onehopImage(): Promise<string> {
   const archive = await archivePath();
   if (existsSync(archive)) return archive;
   await mkdir(folder, { recursive: true });
-  const printed = await must([...machineNetwork(), 'flock', join(folder, 'lock'), process.execPath, import.meta.filename], '', BUILD_LIMIT_MS);
+  const printed = await must(['flock', join(folder, 'lock'), process.execPath, import.meta.filename], '', BUILD_LIMIT_MS);
   return printed.trim();
 }
-
-/** Tests run in the control plane's network, from where no registry is reached; the first process is in the machine's own. */
-const machineNetwork = (): readonly string[] => (process.getuid?.() === 0 ? ['nsenter', '--target=1', '--net', '--'] : []);
 
 async function archivePath(): Promise<string> {
   const hash = createHash('sha256').update(BASE).update(await readFile(import.meta.filename));
