@@ -121,8 +121,8 @@ describe('an EndpointSlice written by hand', () => {
 });
 
 describe("another pod's address", () => {
-  const steal = async (from: string, victim: string): Promise<RunResult> => {
-    const [script, ownAddress, victimAddress] = await Promise.all([THEFT, burglar.podAddress(from), treasury.podAddress(victim)]);
+  const steal = async (from: string, victimAddress: string): Promise<RunResult> => {
+    const [script, ownAddress] = await Promise.all([THEFT, burglar.podAddress(from)]);
     return burglar.exec(from, ['perl', '-', ownAddress, victimAddress, vault.vip, '80', '/'], script);
   };
   const doctor = async (node: string): Promise<string> => (await onehop.execInAgent(node, ['onehop', 'doctor'])).stdout;
@@ -130,14 +130,20 @@ describe("another pod's address", () => {
   test('on a bridge that pods share, one with NET_RAW takes it, and doctor says so', async () => {
     await burglar.startPods({ name: 'raw', node: 'n1' });
     expect(await burglar.call('raw', `http://${vault.vip}/`)).toMatchObject({ status: 403, reason: 'namespace-isolated' });
-    const { code, stdout } = await steal('raw', 'customer');
+    const { code, stdout } = await steal('raw', await treasury.podAddress('customer'));
     expect({ code, stdout }).toMatchObject({ code: 0, stdout: expect.stringContaining('"pod":"vault"') });
     expect(await doctor('n1')).toMatch(/note identity +pods share the bridge cni0: one with CAP_NET_RAW[^\n]*\n +-> drop NET_RAW/);
   });
 
+  test("on no network does one with NET_RAW take an address of the node's, whose calls cross namespaces", async () => {
+    for (const address of [cluster.node('n1').address, '169.254.192.10', '127.0.0.1']) {
+      expect(await steal('raw', address)).toMatchObject({ code: 1, stdout: 'no answer\n' });
+    }
+  });
+
   test('on a bridge, one without NET_RAW cannot', async () => {
     await burglar.startPods({ name: 'dropped', node: 'n1', container: { securityContext: { capabilities: { drop: ['NET_RAW'] } } } });
-    expect(await steal('dropped', 'customer')).toMatchObject({ code: 2, stdout: expect.stringContaining('no raw socket') });
+    expect(await steal('dropped', await treasury.podAddress('customer'))).toMatchObject({ code: 2, stdout: expect.stringContaining('no raw socket') });
     expect(await treasury.call('customer', `http://${vault.vip}/`)).toMatchObject({ status: 200, pod: 'vault' });
   });
 
@@ -154,7 +160,8 @@ describe("another pod's address", () => {
       }, 90_000);
       await burglar.startPods({ name: 'raw-2', node: 'n2' });
       expect(await treasury.call('neighbour', `http://${vault.vip}/`)).toMatchObject({ status: 200, pod: 'vault' });
-      expect(await steal('raw-2', 'neighbour')).toEqual({ code: 1, stdout: 'no answer\n', stderr: expect.any(String) });
+      expect(await steal('raw-2', await treasury.podAddress('neighbour'))).toMatchObject({ code: 1, stdout: 'no answer\n' });
+      expect(await steal('raw-2', node.address)).toMatchObject({ code: 1, stdout: 'no answer\n' });
       expect(await treasury.call('neighbour', `http://${vault.vip}/`)).toMatchObject({ status: 200, pod: 'vault' });
     } finally {
       await node.usePodNetwork('bridge');
@@ -182,6 +189,22 @@ describe('what the node does for a pod', () => {
     await eventually('the other probe was refused', async () => (await infra.kubectl('get', 'events', '--field-selector', 'involvedObject.name=desk-prober')).includes('statuscode: 403'), 60_000);
     expect(await infra.kubectl('get', 'pod', 'desk-prober', '-o', 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')).toBe('False');
     expect(await treasury.call('customer', 'http://desk/')).toMatchObject({ status: 200, pod: 'vault' });
+  });
+
+  test('with the component probe-hosts no pod of the pod network has the kubelet call another', async () => {
+    const policy = ['-f', 'daemonset/components/probe-hosts/admission-policy.yaml'];
+    const dryRun = (object: object): ReturnType<Tenant['tryKubectl']> => infra.tryKubectl(['create', '--dry-run=server', '-f', '-'], JSON.stringify(object));
+    const hook = toolsPod({ name: 'hook', namespace: 'infra', container: { lifecycle: { preStop: { httpGet: { host: vault.vip, port: 80 } } } } });
+    const tcp = toolsPod({ name: 'tcp', namespace: 'infra', spec: { initContainers: [{ name: 'i', image: 'i', restartPolicy: 'Always', startupProbe: { tcpSocket: { host: vault.vip, port: 80 } } }] } });
+    const ofTheHost = toolsPod({ name: 'host', namespace: 'infra', spec: { hostNetwork: true }, container: { ports: [], ...probing('/', '127.0.0.1') } });
+    await cluster.kubectl(['apply', ...policy]);
+    try {
+      await eventually('the policy is in force', async () => (await dryRun(pod(infra, 'forbidden', vault.vip))).stderr.includes('the node would call it for the pod'));
+      for (const object of [hook, tcp]) expect(await dryRun(object)).toMatchObject({ code: 1, stderr: expect.stringContaining('the node would call it for the pod') });
+      for (const object of [pod(infra, 'fine'), ofTheHost]) expect(await dryRun(object)).toMatchObject({ code: 0 });
+    } finally {
+      await cluster.kubectl(['delete', ...policy]);
+    }
   });
 });
 
