@@ -51,7 +51,7 @@ export class AgentProcess {
   #log = '';
 
   /** `net`: the first two octets of the pool, so that tests that run at once never meet. */
-  constructor(folders: AgentFolders, net: string, flags: readonly string[]) {
+  constructor(folders: AgentFolders, net: string, flags: readonly string[], source = `dir:${folders.objects}`) {
     this.folders = folders;
     this.adminAddress = `${net}.0.11`;
     this.child = spawn(
@@ -59,7 +59,7 @@ export class AgentProcess {
       [
         ENTRY,
         'agent',
-        `--source=dir:${folders.objects}`,
+        `--source=${source}`,
         '--node-name=n1',
         `--vip-pool=${net}.0.0/16`,
         '--http-port=8080',

@@ -13,14 +13,9 @@ import { isSupported } from '../../haproxy/features.ts';
 import { valueAt } from '../../kube/field-path.ts';
 import { probeHaproxy } from '../../haproxy/io/probe-haproxy.ts';
 import type { Settings } from '../../settings/settings.ts';
+import type { Finding } from '../finding.ts';
 import { getFromAgent } from './admin-client.ts';
-
-/** `note`: worth knowing, not a fault. `skipped`: does not apply here. */
-export interface Finding {
-  readonly state: 'ok' | 'problem' | 'note' | 'skipped';
-  readonly text: string;
-  readonly remedy?: string;
-}
+import { checkSource } from './check-source.ts';
 
 interface Check {
   readonly name: string;
@@ -41,6 +36,7 @@ export const DOCTOR_CHECKS: readonly Check[] = [
   { name: 'pool overlap', check: checkOverlap },
   { name: 'open files', check: checkFiles },
   { name: 'haproxy', check: checkHaproxy },
+  { name: 'source', check: checkSource },
   { name: 'agent', check: checkAgent },
   { name: 'identity', check: checkIdentity },
   { name: 'ports', check: checkPorts },
