@@ -62,6 +62,7 @@ const MAX_BODY_BYTES = 64 * 1024;
 const METRICS_COPY_MS = 1_000;
 const LIMITS = { maxHeaderSize: 8_192, headersTimeout: 5_000, requestTimeout: 15_000, keepAliveTimeout: 5_000, connectionsCheckingInterval: 1_000 };
 const MAX_CONNECTIONS = 200;
+const LAST_ACCEPTS = 10;
 
 /**
  * Opens the admin server: on the node address, on the pool's `.11` with the same port (needed only where the first is not a
@@ -247,9 +248,9 @@ function asListenError(error: unknown, key: string): CodedError {
   return new CodedError({ code: 'admin-address', message: `cannot listen on ${key}: ${messageOf(error)}`, remedy: 'choose an address of this node in --admin-listen' }, error);
 }
 
-/** The kernel resets what it holds for a closing listener: so it closes right after a turn of the event loop that accepted all that had come. */
+/** The kernel resets what it holds for a closing listener, and libuv accepts one connection per turn of the event loop: a few are waited for. */
 async function closeServer(server: Server, drainMs: number): Promise<void> {
-  await setImmediate();
+  for (let turn = 0; turn < LAST_ACCEPTS; turn++) await setImmediate();
   await new Promise<void>((resolve) => {
     const timer = setTimeout(() => server.closeAllConnections(), drainMs);
     server.close(() => {

@@ -11,6 +11,10 @@ const IDLE_MS = 10_000;
 const PARTIAL_MS = 5_000;
 const SWEEP_MS = 500;
 const BACKLOG = 1024;
+/** Turns of the event loop without a new connection after which the kernel's queue is taken for empty. */
+const QUIET_TURNS = 3;
+/** Under connections that never cease. */
+const MAX_ACCEPT_MS = 1_000;
 
 /** TCP clients of all listeners, the longest idle first: at the limit that one makes room. */
 export class TcpClients {
@@ -86,11 +90,16 @@ export class TcpListener {
   }
 
   /**
-   * Stops accepting; open clients are left to {@link TcpClients}. The kernel resets what it holds for a closing listener, so this is done
-   * right after the turn of the event loop that accepted all that had come: what is lost is what arrives within microseconds.
+   * Stops accepting; open clients are left to {@link TcpClients}. The kernel resets what it holds for a closing listener, and libuv accepts
+   * one connection per turn of the event loop: so it turns until none came for a while. Lost is what arrives within microseconds.
    */
   async stop(): Promise<void> {
-    await setImmediate();
+    let quiet = 0;
+    const onConnection = (): void => {
+      quiet = 0;
+    };
+    this.#server.on('connection', onConnection);
+    for (const end = Date.now() + MAX_ACCEPT_MS; quiet < QUIET_TURNS && Date.now() < end; quiet++) await setImmediate();
     this.#server.close();
   }
 }
