@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { closeCluster, openCluster } from '../support/cluster/cluster.ts';
 import type { Fabric } from '../support/cluster/fabric.ts';
+import { onehopImage } from '../support/cluster/onehop-image.ts';
 import { Suites } from '../support/suites.ts';
 
 /**
@@ -40,6 +41,8 @@ function testFiles(...folders: readonly string[]): readonly string[] {
 
 async function runOn(fabric: Fabric): Promise<void> {
   try {
+    // Here, where npm may reach its registry: tests run in the cluster's network.
+    await onehopImage();
     const startedAt = performance.now();
     const cluster = await openCluster({ name: NAME, nodes: NODES, fabric });
     process.stdout.write(`\ncluster ${NAME}: ${NODES} nodes on ${fabric} up in ${((performance.now() - startedAt) / 1000).toFixed(1)} s\n`);
