@@ -9,6 +9,8 @@ import type { ParseAnswer, ParseRequest } from './parse-thread.ts';
 /** 4 MiB of YAML take 2 to 4 s on a busy machine. */
 const PARSE_TIMEOUT_MS = 60_000;
 const THREAD_HEAP_MB = 512;
+/** A thread without work keeps 30 MB for libraries and what it parsed last; a new one is there in a fifth of a second. */
+const IDLE_MS = 30_000;
 
 type End = Extract<ParseAnswer, { end: true }>;
 
@@ -25,7 +27,7 @@ interface Current {
  * - one file at a time, so that each has its whole time; the others wait here;
  * - objects cross as JSON texts in batches: what is known by the same text is neither parsed nor replaced, and the event
  *   loop runs between two batches;
- * - a thread that dies or hangs fails its file and is started anew for the next one.
+ * - a thread that dies or hangs fails its file and is started anew for the next one, as is one that ended for want of work.
  */
 export function openParserThread(globalNamespace: string): ManifestParser {
   const known = new Map<string, ReadonlyMap<string, ParsedObject>>();
@@ -33,6 +35,7 @@ export function openParserThread(globalNamespace: string): ManifestParser {
   let current: Current | undefined;
   let queue: Promise<unknown> = Promise.resolve();
   let closed = false;
+  let idle: NodeJS.Timeout | undefined;
 
   const fail = (dead: Worker, error: Error): void => {
     if (worker === dead) worker = undefined;
@@ -58,6 +61,7 @@ export function openParserThread(globalNamespace: string): ManifestParser {
 
   const parse = async (text: string, file: string): Promise<Manifest> => {
     if (closed) throw new Error('the parser is closed');
+    clearTimeout(idle);
     const used = (worker ??= start());
     const batches: (readonly string[])[] = [];
     const timer = setTimeout(() => fail(used, new Error(`parsing took more than ${PARSE_TIMEOUT_MS / 1000} s`)), PARSE_TIMEOUT_MS);
@@ -71,6 +75,7 @@ export function openParserThread(globalNamespace: string): ManifestParser {
     } finally {
       clearTimeout(timer);
       current = undefined;
+      idle = setTimeout(() => fail(used, new Error('the parser thread had no work')), IDLE_MS).unref();
     }
   };
 
@@ -103,6 +108,7 @@ export function openParserThread(globalNamespace: string): ManifestParser {
     },
     async close() {
       closed = true;
+      clearTimeout(idle);
       const last = worker;
       if (last === undefined) return;
       fail(last, new Error('the parser is closed'));
