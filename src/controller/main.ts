@@ -17,14 +17,14 @@ import { readRouteSchema } from '../kube/io/read-crd.ts';
 import { CodedError, messageOf } from '../model/coded-error.ts';
 import { parseControllerSettings, type ControllerSettings } from '../settings/controller-flags.ts';
 import { addControllerMetrics } from './controller-metrics.ts';
-import { StepApplier } from './io/apply-steps.ts';
+import { CONCURRENCY, StepApplier } from './io/apply-steps.ts';
 import { ClusterView } from './io/cluster-view.ts';
 import { GuardedWriter, NotLeader } from './io/guarded-writer.ts';
 import { LedgerStore } from './io/ledger-store.ts';
 import { openElection } from './io/open-election.ts';
 import type { ControllerOptions } from './observed.ts';
 import { PassBudget } from './pass-budget.ts';
-import { runPass } from './run-pass.ts';
+import { runPass, type PassWorld } from './run-pass.ts';
 
 const LEASE_NAME = 'onehop-controller';
 /** Where everything of Onehop's own stands, unless a pod's namespace or a flag says otherwise. */
@@ -90,7 +90,7 @@ async function start(settings: ControllerSettings, version: string, log: Logger,
   });
   opened.push({ name: 'admin server', close: () => admin.close() });
 
-  const client = openApiClient(access, { userAgent: `onehop-controller/${version}` });
+  const client = openApiClient(access, { userAgent: `onehop-controller/${version}`, idleConnections: CONCURRENCY });
   opened.push({ name: 'api client', close: async () => client.close() });
   const view = new ClusterView({
     client,
@@ -125,23 +125,24 @@ async function start(settings: ControllerSettings, version: string, log: Logger,
   const applier = new StepApplier({ writer, ledger, view, identity, onRefused: ({ kind }, error) => log.error({ kind, reason: error.reason }, `the API server refuses a write: ${error.message}`) });
   const { vipPool: pool, zone, globalNamespace, httpPort, startupTaint } = settings;
   const options: ControllerOptions = { pool, zone, globalNamespace, httpPort, ...(startupTaint === '' ? {} : { startupTaint }) };
-  const world = {
-    isLeader: () => writer.isLeader,
+  const budget = new PassBudget(performance.now());
+  const worldUntil = (signal: AbortSignal): PassWorld => ({
+    isLeader: () => writer.isLeader && !signal.aborted,
     refreshLedger: () => ledger.refresh(),
     observe: () => view.observe(ledger.records),
-    apply: (steps: Parameters<StepApplier['apply']>[0]) => applier.apply(steps),
+    apply: (steps) => applier.apply(steps, signal),
     monotonicMs: () => performance.now(),
     wallMs: () => Date.now(),
-    budget: new PassBudget(performance.now()),
-  };
+    budget,
+  });
   let plans = 0;
   let countsDue = false;
   const runner = new SerialRunner<'pass'>({
-    apply: async () => {
+    apply: async (_, signal) => {
       if (view.waitingFor !== undefined) return;
       const withCounts = countsDue;
       countsDue = false;
-      plans += await runPass(world, options, withCounts);
+      plans += await runPass(worldUntil(signal), options, withCounts);
     },
     onError: (error, retryInMs) => {
       if (error instanceof NotLeader) return;

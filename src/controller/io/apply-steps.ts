@@ -9,7 +9,7 @@ import { GuardedWriter, isRefusal, NotLeader } from './guarded-writer.ts';
 import type { LedgerStore } from './ledger-store.ts';
 
 /** Writes at once. More would only queue in the API server's priority level for this account. */
-const CONCURRENCY = 8;
+export const CONCURRENCY = 8;
 /** Events are for people: a crowd of broken routes must not fill etcd. */
 const EVENTS = { burst: 50, perSecond: 5 };
 
@@ -36,16 +36,17 @@ export class StepApplier {
   }
 
   /**
-   * Applies all steps, some at a time; resolves with how many were done. A conflict is no failure: the object changed, and the next plan
+   * Applies all steps, some at a time; resolves with how many were done. Once `signal` is aborted none is begun. A conflict is no failure: the object changed, and the next plan
    * is made of what it is now. A refusal concerns one object, and is reported.
    * @throws the first failure of another kind (no connection, overload, leadership lost), when all that could be done is done
    */
-  async apply(steps: readonly Step[]): Promise<number> {
+  async apply(steps: readonly Step[], signal: AbortSignal): Promise<number> {
     const queue = steps[Symbol.iterator]();
     let done = 0;
     let failure: unknown;
     const work = async (): Promise<void> => {
       for (const step of queue) {
+        if (signal.aborted) return;
         try {
           await this.#applyOne(step);
           done++;

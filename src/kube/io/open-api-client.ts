@@ -47,6 +47,8 @@ export interface ApiClient {
 export interface ApiClientOptions {
   readonly userAgent: string;
   readonly timeoutMs?: number;
+  /** Connections kept while idle: as many as requests run at once, else each of those costs a TLS handshake. Default 2. */
+  readonly idleConnections?: number;
 }
 
 const TIMEOUT_MS = 30_000;
@@ -57,7 +59,7 @@ const MAX_ERROR_BYTES = 64 * 1024;
 const IDLE_MS = 30_000;
 
 /** Opens a client: one keep-alive pool over HTTP/1.1, which costs 9 MB of memory less than an HTTP/2 session or undici. */
-export function openApiClient(access: ApiAccess, { userAgent, timeoutMs: defaultTimeoutMs = TIMEOUT_MS }: ApiClientOptions): ApiClient {
+export function openApiClient(access: ApiAccess, { userAgent, timeoutMs: defaultTimeoutMs = TIMEOUT_MS, idleConnections = 2 }: ApiClientOptions): ApiClient {
   const { server } = access;
   const secure = server.protocol === 'https:';
   const prefix = server.pathname.replace(/\/$/, '');
@@ -67,7 +69,7 @@ export function openApiClient(access: ApiAccess, { userAgent, timeoutMs: default
   /** A pool per set of certificates: connections made with old ones end when they are idle. */
   const poolFor = (tls: ApiTls | undefined): http.Agent => {
     if (pool !== undefined && pool.tls === tls) return pool.agent;
-    const options = { keepAlive: true, maxFreeSockets: 2, scheduling: 'lifo' as const, timeout: IDLE_MS };
+    const options = { keepAlive: true, maxFreeSockets: idleConnections, scheduling: 'lifo' as const, timeout: IDLE_MS };
     pool = { tls, agent: secure ? new https.Agent({ ...options, ...tls }) : new http.Agent(options) };
     return pool.agent;
   };

@@ -30,7 +30,7 @@ function count(requests: readonly Recorded[]): Readonly<Record<string, number>> 
   return Object.fromEntries([...Map.groupBy(kinds, (kind) => kind)].map(([kind, all]) => [kind, all.length]));
 }
 
-test('1,000 routes: addresses and access points in a moment, and no call more than it takes', async () => {
+test('1,000 routes: addresses and access points in a moment, and no call more than it takes', { timeout: 400_000 }, async () => {
   await createRoutes('crowd', 1_000);
   await bench.report(['n1', 'n2', 'n3']);
   const startMs = performance.now();

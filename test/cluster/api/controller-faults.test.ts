@@ -65,6 +65,17 @@ test('of two controllers one writes, the other waits and takes over when the fir
   await bench.untilVip('shop', 'after');
 });
 
+test('asked to stop in the middle of many writes, it gives the Lease back at once', async () => {
+  await Promise.all(names(150, 'many').map((name) => bench.createRoute('bank', name)));
+  const one = await bench.start('a');
+  await eventually('it writes', async () => one.proxy.writes().length > 20);
+  const beforeMs = performance.now();
+  expect(await one.stop()).toBe(0);
+  expect(performance.now() - beforeMs).toBeLessThan(10_000);
+  expect(one.log).not.toContain('not closed cleanly');
+  expect(await bench.holder()).toBe('');
+});
+
 test('killed in the middle of its writes, again and again: no address twice, nothing lost, no Service flaps', { timeout: 400_000 }, async () => {
   const random = seeded(20_261_122);
   const events = (): number => [...bench.watch.accessPointEvents].filter(([place]) => place.startsWith('storm/')).flatMap(([, list]) => list).length;
