@@ -7,6 +7,7 @@ import { openKubernetesSource, type ResourceStatus } from '../kube/io/open-kuber
 import { openNodeReport } from '../kube/io/open-node-report.ts';
 import type { Problem } from '../model/problem.ts';
 import type { CheckRegexes } from '../model/proxy.ts';
+import { isAtLeast } from '../model/resource-version.ts';
 import type { RouteTable } from '../model/route-table.ts';
 import type { Snapshot } from '../model/snapshot.ts';
 import type { Settings } from '../settings/settings.ts';
@@ -57,6 +58,8 @@ async function openCluster(settings: Settings, version: string, metrics: Metrics
   const namespace = settings.systemNamespace || access.namespace || DEFAULT_SYSTEM_NAMESPACE;
   const reporter = openNodeReport({ client, nodeName, namespace, onTrouble: (line) => log.error(line) });
   let status = (): readonly ResourceStatus[] => [];
+  let reported: { readonly routes: Snapshot['serviceRoutes']; readonly version: string } | undefined;
+  let versionOf = (snapshot: Snapshot): string | undefined => snapshot.resourceVersion;
   addSourceMetrics(metrics, () => status());
   return {
     name: `kubernetes ${client.server} (${access.origin})`,
@@ -64,9 +67,18 @@ async function openCluster(settings: Settings, version: string, metrics: Metrics
     listen: async (listener) => {
       const opened = await openKubernetesSource({ client, nodeName, globalNamespace, ...listener });
       status = () => opened.status();
+      versionOf = (snapshot) => opened.versionOf(snapshot);
       return opened;
     },
-    report: (snapshot, table, problems) => reporter.inEffect(snapshot, table, problems),
+    report: (snapshot, table, problems) => {
+      const now = versionOf(snapshot);
+      if (now === undefined) return;
+      // While a change is on its way only the Snapshot's own version is sure; what was said of the same routes before stays true.
+      const isSaid = reported?.routes === snapshot.serviceRoutes && isAtLeast(reported.version, now);
+      const version = isSaid && reported !== undefined ? reported.version : now;
+      reported = { routes: snapshot.serviceRoutes, version };
+      reporter.inEffect({ ...snapshot, resourceVersion: version }, table, problems);
+    },
     close: async () => {
       await reporter.close();
       client.close();

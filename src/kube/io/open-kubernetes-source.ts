@@ -36,6 +36,11 @@ export interface ResourceStatus extends ReflectorMetrics {
 
 export interface KubernetesSource {
   status(): readonly ResourceStatus[];
+  /**
+   * Up to which resourceVersion ServiceRoutes are known by whoever has this Snapshot. It grows without a new Snapshot: by bookmarks, and by
+   * routes that came and went unseen. Addresses of deleted routes wait for nodes to say that they know of the deletion.
+   */
+  versionOf(snapshot: Snapshot): string | undefined;
   /** No Snapshot is delivered after it was called. */
   close(): Promise<void>;
 }
@@ -73,7 +78,6 @@ class ClusterSource implements KubernetesSource {
   readonly #pending = new Map<Kind, Map<string, ParsedObject | undefined>>();
   readonly #waiting = new Map<WatchedKind, string>();
   readonly #toldAtMs = new Map<string, number>();
-  #routesVersion = '';
   #last: Snapshot | undefined;
   #building: Promise<void> | undefined;
   #closed = false;
@@ -93,6 +97,16 @@ class ClusterSource implements KubernetesSource {
     return [...this.#reflectors].map(([{ name }, reflector]) => ({ resource: name, ...reflector.metrics() }));
   }
 
+  versionOf(snapshot: Snapshot): string | undefined {
+    if (snapshot !== this.#last || this.#pending.size > 0 || this.#building !== undefined) return snapshot.resourceVersion;
+    return this.#routesVersion();
+  }
+
+  #routesVersion(): string | undefined {
+    for (const [{ kind }, reflector] of this.#reflectors) if (kind === 'ServiceRoute') return reflector.resourceVersion;
+    return undefined;
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all([this.#lookup.close(), ...[...this.#reflectors.values()].map((reflector) => reflector.close())]);
@@ -109,7 +123,6 @@ class ClusterSource implements KubernetesSource {
       slim: parse,
       onChange: (dirty) => {
         for (const key of dirty) this.#note(kind, key, reflector.items().get(key) ?? (kind === 'Pod' ? this.#looked.get(key) : undefined));
-        if (kind === 'ServiceRoute') this.#routesVersion = reflector.resourceVersion ?? '';
         this.#waiting.delete(kind);
         this.#schedule();
       },
@@ -152,7 +165,8 @@ class ClusterSource implements KubernetesSource {
   async #build(): Promise<void> {
     try {
       while (!this.#closed && (this.#pending.size > 0 || this.#last === undefined)) {
-        const resourceVersion = this.#routesVersion;
+        // What was told up to here is in `#pending` or in the content already.
+        const resourceVersion = this.#routesVersion() ?? '';
         for (const kind of ['ServiceRoute', 'Service', 'Node'] as const) this.#take(kind);
         await this.#lookUpPods(this.#take('EndpointSlice'));
         this.#take('Pod');

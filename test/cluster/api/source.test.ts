@@ -139,7 +139,7 @@ describe('the source', () => {
   });
 
   test("a snapshot's resourceVersion covers its routes, deletions too", async () => {
-    const { last } = await openSource(await asAgent());
+    const { last, source } = await openSource(await asAgent());
     await eventually('a snapshot', async () => last());
     const made = (await route('short', 'web')) as { metadata: { resourceVersion: string } };
     const there = await eventually('the route', async () => last()?.serviceRoutes.some(({ name }) => name === 'short') === true && last());
@@ -147,6 +147,14 @@ describe('the source', () => {
     await admin.request('DELETE', '/apis/paas.io/v1/namespaces/shop/serviceroutes/short');
     const gone = await eventually('its end', async () => last()?.serviceRoutes.some(({ name }) => name === 'short') === false && last());
     expect(Number(gone.resourceVersion)).toBeGreaterThan(Number(made.metadata.resourceVersion));
+
+    // Gone before anybody was told of it: no Snapshot shows it, and yet the node knows.
+    const blink = (await route('blink', 'web')) as { metadata: { resourceVersion: string } };
+    await admin.request('DELETE', '/apis/paas.io/v1/namespaces/shop/serviceroutes/blink');
+    await eventually('it is known', async () => {
+      const now = last();
+      return now !== undefined && !now.serviceRoutes.some(({ name }) => name === 'blink') && Number(source.versionOf(now)) > Number(blink.metadata.resourceVersion);
+    });
   });
 
   test('a host-network pod of another node is read by name; one that has not that address does not count', async () => {
