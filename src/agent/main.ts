@@ -14,6 +14,7 @@ import { Readiness } from '../daemon/readiness.ts';
 import { SerialRunner } from '../daemon/serial-runner.ts';
 import { CodedError, messageOf } from '../model/coded-error.ts';
 import { problemLine } from '../model/problem.ts';
+import { listenerKey } from '../model/proxy.ts';
 import type { Snapshot } from '../model/snapshot.ts';
 import { checkListeners } from '../node/io/ports.ts';
 import { ownAddresses } from '../node/io/read-node.ts';
@@ -28,6 +29,7 @@ import { openProxy } from './open-proxy.ts';
 import { openSource } from './open-source.ts';
 import { ProxyReadiness } from './proxy-readiness.ts';
 import { reconcile } from './reconcile.ts';
+import { PORT_REST_MS, RestingPorts } from './resting-ports.ts';
 
 /** Of the grace period, what stays for ending what the drain left. */
 const END_SECONDS = 5;
@@ -121,6 +123,8 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   for (const warning of admin.warnings) log.warn(warning);
 
   const fatal = Promise.withResolvers<never>();
+  // Programs of a node do not meet routes on loopback.
+  const restingPorts = new RestingPorts(settings.vipPool.loopback ? 0 : PORT_REST_MS);
   const runner = new SerialRunner<Snapshot>({
     apply: async (snapshot) => {
       readiness.done('source');
@@ -141,7 +145,10 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
           proxy,
           saveLedger: (ledger) => ledgerFile.write(ledger),
           prepareNode: (table) => network.ensure(table),
-          checkListeners: async (wanted) => checkListeners(wanted, await handOver.portsHeld(proxy.listeners())),
+          checkListeners: async (wanted) => {
+            const taken = await checkListeners(wanted, await handOver.portsHeld(proxy.listeners()));
+            return restingPorts.refuse(wanted.map(({ address, port }) => ({ key: listenerKey(address, port), port })), taken, performance.now());
+          },
           serveZone: (zone) => dns.serve(zone),
         },
         snapshot,

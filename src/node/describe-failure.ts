@@ -8,6 +8,8 @@ export interface PortFailure {
   readonly code: PortFailureCode;
   readonly detail: string;
   readonly remedy: string;
+  /** The program in the way listens on all addresses. */
+  readonly everywhere?: boolean;
   readonly uid?: number;
   readonly pid?: number;
   readonly program?: string;
@@ -30,11 +32,12 @@ export const isWildcard = (address: string): boolean => address === '0.0.0.0' ||
 export function describeTaken(wanted: WantedListener, holder: ListeningSocket | undefined, owner: Owner | undefined): PortFailure {
   const by =
     owner !== undefined ? `${owner.program} (pid ${owner.pid})` : holder === undefined ? 'another program' : `a program of uid ${holder.uid}`;
-  const everywhere = holder !== undefined && isWildcard(holder.address) ? ', which listens on all addresses' : '';
+  const everywhere = holder !== undefined && isWildcard(holder.address);
   return {
     code: 'port-taken',
-    detail: `port ${wanted.port} on ${wanted.address} is taken by ${by}${everywhere}`,
+    detail: `port ${wanted.port} on ${wanted.address} is taken by ${by}${everywhere ? ', which listens on all addresses' : ''}`,
     remedy: 'stop that program or bind it to its own address, or choose another port in spec.port.listen',
+    ...(everywhere ? { everywhere } : {}),
     ...(holder === undefined ? {} : { uid: holder.uid }),
     ...owner,
   };
