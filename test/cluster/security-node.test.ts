@@ -208,6 +208,31 @@ describe('what the node does for a pod', () => {
   });
 });
 
+test('a route does not keep a daemon of the node from starting again on its port', async () => {
+  const node = cluster.node('n1');
+  const daemon = (): Promise<void> => node.start('daemon', [process.execPath, '-e', "require('node:net').createServer((socket) => socket.end('daemon')).listen(7022, '0.0.0.0')"]);
+  const isUp = async (): Promise<boolean> => (await node.exec('curl', '-s', '-m', '1', '--http0.9', `http://${node.address}:7022/`)).stdout === 'daemon';
+  await daemon();
+  await eventually('the daemon is up', isUp);
+  try {
+    await burglar.apply(route('squat', 'own-v1', { port: { listen: 7022 } }));
+    const isRefused = async (): Promise<boolean> => (await problemsOf('burglar', 'n1')).some(({ code, object }) => code === 'port-taken' && object.name === 'squat');
+    await eventually('the port is taken', isRefused);
+    const vip = (await onehop.route('burglar', 'squat')).status?.vip ?? '';
+    await eventually('the other node serves it', async () => (await burglar.call('thief-2', `http://${vip}:7022/`)).pod === 'own');
+    await node.stop('node');
+    // The agent looks every 5 s.
+    await new Promise((resolve) => setTimeout(resolve, 12_000));
+    expect(await isRefused()).toBe(true);
+    expect((await burglar.call('thief', `http://${vip}:7022/`)).status).toBe(0);
+    await daemon();
+    await eventually('the daemon is up again', isUp);
+  } finally {
+    await node.stop('node').catch(() => undefined);
+    await burglar.kubectl('delete', 'serviceroute', 'squat', '--ignore-not-found');
+  }
+});
+
 describe('the admin port', () => {
   const OPEN = ['/healthz', '/readyz', '/metrics'];
   const CLOSED = ['/routes', '/table', '/explain', '/debug', '/'];
@@ -233,6 +258,13 @@ describe('the admin port', () => {
     expect(await ask(n2, `http://${n1.address}:9810/metrics`)).toBe('200');
     expect(await ask(n2, `http://${n1.address}:9810/routes`)).toBe('403');
     for (const address of ['127.0.0.1', '169.254.192.11', n1.address]) expect(await ask(n1, `http://${address}:9810/routes`)).toBe('200');
+  });
+
+  test('the zone as a whole is for the node itself; names one by one are for all', async () => {
+    const dig = ['dig', '+time=2', '+tries=1', '@169.254.192.10'];
+    expect((await burglar.exec('thief', [...dig, 'AXFR', 'route.internal'])).stdout).toContain('Transfer failed');
+    expect((await burglar.exec('thief', [...dig, '+short', 'vault.treasury.route.internal'])).stdout.trim()).toBe(vault.vip);
+    expect((await cluster.node('n1').exec(...dig, 'AXFR', 'route.internal')).stdout).toContain('vault.treasury.route.internal');
   });
 
   test('metrics name routes, never a caller', async () => {

@@ -178,6 +178,8 @@ describe('names and addresses', () => {
     }
     expect(await mallory.tryApply(service('claim', 'own', { clusterIP: vips.vault }))).toMatchObject({ code: 1 });
     expect(await mallory.tryApply(claim('203.0.113.7'))).toMatchObject({ code: 0 });
+    const ingress = { status: { loadBalancer: { ingress: [{ ip: vips.vault }] } } };
+    expect(await mallory.tryKubectl(['patch', 'service', 'claim', '--subresource=status', '--type=merge', '-p', JSON.stringify(ingress)])).toMatchObject({ code: 1, stderr: expect.stringContaining('Forbidden') });
     await mallory.kubectl('delete', 'service', 'claim');
   });
 

@@ -9,7 +9,7 @@ import type { RunResult } from '../../support/lab/run.ts';
 const SYSTEM = 'onehop-system';
 let cluster: Cluster;
 /** Kubeconfigs. */
-const users = { agent1: '', agentUnbound: '', node2: '', node3: '', controller: '', systemEditor: '', tenant: '', viewer: '' };
+const users = { agent1: '', agentUnbound: '', node2: '', node3: '', misnamed: '', controller: '', systemEditor: '', tenant: '', viewer: '' };
 
 beforeAll(async () => {
   cluster = await openCluster({ name: 'rights', nodes: 0 });
@@ -28,6 +28,7 @@ beforeAll(async () => {
   users.controller = await tokenKubeconfig(cluster, { namespace: SYSTEM, name: 'onehop-controller' });
   users.node2 = await cluster.userKubeconfig('onehop:node:n2', ['onehop:nodes']);
   users.node3 = await cluster.userKubeconfig('onehop:node:n3');
+  users.misnamed = await cluster.userKubeconfig('n3', ['onehop:nodes']);
   users.systemEditor = await cluster.userKubeconfig('system-editor');
   users.tenant = await cluster.userKubeconfig('tenant');
   users.viewer = await cluster.userKubeconfig('viewer');
@@ -82,6 +83,8 @@ describe('a node report is written by the agent of that node alone', () => {
     expect(await write(users.node2, report('n2'))).toMatchObject(WRITTEN);
     expect(await write(users.node2, report('n1'))).toMatchObject(refused('the agent of node n2 may write the Lease onehop-node-n2 only'));
     expect(await write(users.node3, report('n3'))).toMatchObject(refused('User "onehop:node:n3" cannot patch resource "leases"'));
+    // A certificate with the group and another name: not even the Leases that are nobody's report, the election's among them.
+    for (const object of [report('n3'), lease('onehop-controller')]) expect(await write(users.misnamed, object)).toMatchObject(refused('must be named onehop:node:NAME'));
   });
 
   test('not by the controller, nor by an editor of the namespace', async () => {
