@@ -1,5 +1,5 @@
-import { readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
 import { eventually } from '../lab/run.ts';
 import type { Cluster } from './cluster.ts';
 import { CLUSTER_DNS_ADDRESS } from './coredns.ts';
@@ -13,19 +13,22 @@ const READY_LIMIT_S = 120;
 const COREDNS_LIMIT_MS = 60_000;
 const SNIPPET = /^# onehop: begin\n[\s\S]*?^# onehop: end\n/m;
 
+/** Callers of this namespace are trusted (`--trusted-callers`), as those of an ingress controller are. */
+export const TRUSTED_NAMESPACE = 'edge';
+
 /**
- * Installs Onehop as docs/install.md tells, and waits until it is ready. The shipped manifests are applied unchanged: the name of the
- * image that they bear until an administrator sets his own is the name of the tests' image. Installed already, of the same image and
- * manifests: nothing to do, so that files of tests share one installation.
+ * Installs Onehop as docs/install.md tells, and waits until it is ready. The shipped overlay is applied through an overlay of one's own,
+ * as the docs say, which only names the trusted callers: the image has in the tests the name that it is shipped with. Installed already,
+ * of the same image and manifests: nothing to do, so that files of tests share one installation.
  */
 export async function installOnehop(cluster: Cluster): Promise<Onehop> {
   const archive = await onehopImage();
-  const manifests = await cluster.kubectl(['kustomize', join(ROOT, OVERLAY)]);
+  const manifests = await renderOverlay(cluster);
   const wanted = `${archive}\n${manifests}`;
   const before = await readFile(stampFile(cluster), 'utf8').catch(() => undefined);
   if (before !== wanted) {
     await cluster.load(archive);
-    await cluster.kubectl(['apply', '-k', join(ROOT, OVERLAY)]);
+    await cluster.kubectl(['apply', '-f', '-'], { input: manifests });
     // Another image under the same name: only new pods take it.
     if (before !== undefined) await cluster.kubectl(['-n', SYSTEM_NAMESPACE, 'rollout', 'restart', 'daemonset/onehop', 'deployment/onehop-controller']);
     await Promise.all([forwardZone(cluster), untilRolledOut(cluster, 'daemonset/onehop'), untilRolledOut(cluster, 'deployment/onehop-controller')]);
@@ -33,6 +36,22 @@ export async function installOnehop(cluster: Cluster): Promise<Onehop> {
     await writeFile(stampFile(cluster), wanted);
   }
   return new Onehop(cluster);
+}
+
+/** What `kubectl apply -k` of an administrator's own overlay applies. */
+async function renderOverlay(cluster: Cluster): Promise<string> {
+  const folder = await mkdtemp(join(cluster.folder, 'overlay-'));
+  const flag = [{ op: 'add', path: '/spec/template/spec/containers/0/args/-', value: `--trusted-callers=${TRUSTED_NAMESPACE}` }];
+  const kustomization = {
+    apiVersion: 'kustomize.config.k8s.io/v1beta1',
+    kind: 'Kustomization',
+    resources: [relative(folder, join(ROOT, OVERLAY))],
+    patches: [{ target: { kind: 'DaemonSet', name: 'onehop' }, patch: JSON.stringify(flag) }],
+  };
+  await writeFile(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization));
+  const manifests = await cluster.kubectl(['kustomize', folder]);
+  await rm(folder, { recursive: true });
+  return manifests;
 }
 
 /** Removes everything that `installOnehop` brought into the cluster; what agents left on the nodes stays. */
