@@ -28,6 +28,7 @@ export const filesOf = ({ config, files }: RenderedConfig): ReadonlyMap<string, 
  * never known before the ACLs that name it. Everything else is one reload with its reason.
  */
 export function planChange(applied: RenderedConfig, desired: RenderedConfig): readonly Step[] {
+  if (applied === desired) return [];
   const live = [...desired.files]
     .filter(([file, content]) => isLiveMap(file) && applied.files.has(file) && applied.files.get(file) !== content)
     .sort(([a], [b]) => Number(a === IDENTITY_MAP) - Number(b === IDENTITY_MAP) || byCodeUnit(a, b))

@@ -14,13 +14,12 @@ import { lastAlert, nodeProblem } from '../describe-refusal.ts';
 import { fitListeners } from '../fit-limits.ts';
 import { findCulprits } from '../find-culprits.ts';
 import type { Culprits } from '../find-culprits.ts';
-import { isSameWorker, parseListeners } from '../parse-answers.ts';
-import type { Processes, Worker } from '../parse-answers.ts';
+import { isSameWorker, parseListeners, type Processes, type Worker } from '../parse-answers.ts';
 import { parseStats } from '../parse-stats.ts';
 import { describeStep, filesOf, planChange } from '../plan-change.ts';
 import type { Step } from '../plan-change.ts';
-import { configDigest, renderConfig } from '../render-config.ts';
-import type { RenderedConfig } from '../render-config.ts';
+import { rememberRender } from '../remember-render.ts';
+import { configDigest, renderConfig, type RenderedConfig } from '../render-config.ts';
 import type { RenderOptions } from '../render-options.ts';
 import { STATS_SOCKET } from '../render-global.ts';
 import { frontendName } from '../section-names.ts';
@@ -90,6 +89,7 @@ export class HaproxyProxy implements Proxy {
   readonly kind = 'haproxy';
   readonly #parts: HaproxyProxyParts;
   readonly #check: CheckConfig;
+  readonly #render: (table: RouteTable) => RenderedConfig;
   #applied: RenderedConfig | undefined;
   /** The table last given, whose names the counters bear. */
   #table: RouteTable | undefined;
@@ -114,6 +114,7 @@ export class HaproxyProxy implements Proxy {
 
   constructor(parts: HaproxyProxyParts) {
     this.#parts = parts;
+    this.#render = rememberRender(parts.render);
     this.#check = openConfigCheck(parts.binary, parts.render.runDir);
     if (parts.attach) {
       const expected = (): string | undefined => (this.#busy > 0 || this.#applied === undefined ? undefined : configDigest(this.#applied.config));
@@ -212,7 +213,7 @@ export class HaproxyProxy implements Proxy {
     for (const [key, held] of await this.#quarantine.keep(table.routes)) problems.set(key, held);
     for (;;) {
       const routes = table.routes.filter((route) => !problems.has(objectKey(route)));
-      const desired = renderConfig({ ...table, routes }, render);
+      const desired = this.#render({ ...table, routes });
       try {
         const outcome = await this.#bringTo(desired, routes);
         if (outcome.ok) return [...problems.values()];
