@@ -52,10 +52,11 @@ export interface VipAssignment {
 }
 
 /**
- * Freed addresses that one namespace leaves behind at most. Without a bound a tenant that creates and deletes routes under new names uses up
- * the pool for everybody within minutes, whatever its quota of routes is, and fills the ledger beyond what a ConfigMap may hold.
+ * Freed addresses that one namespace leaves behind at most: an eighth of the pool (991 of the default one). Without a bound a tenant that
+ * creates and deletes routes under new names uses up the pool for everybody within minutes, whatever its quota of routes is, and fills the
+ * ledger beyond what a ConfigMap may hold.
  */
-export const MAX_LEFT_BEHIND = 64;
+export const maxLeftBehind = (pool: VipPool): number => Math.floor(pool.size / 8);
 
 /** A ConfigMap holds 1 MiB: a crowd of long names must not make a ledger that can be written for nobody. */
 const MAX_LEDGER_BYTES = 950_000;
@@ -78,8 +79,8 @@ interface Claim {
  * Gives each route its VIP and each global name its holder and VIP.
  * Order of rights: who holds an address keeps it; then what the key held last, as long as nobody else got it; then `status` of routes
  * that the ledger does not know (it was lost), the eldest first; then the key's hash slot or the next address that was never given;
- * then the address that has been free for longest and may be used again. A namespace that has left {@link MAX_LEFT_BEHIND} behind gets its
- * own ones back instead, the longest-free first: at once for routes, for they were its own calls, and for global names after their rest.
+ * then the address that has been free for longest and may be used again. A namespace that has left {@link maxLeftBehind} behind gets none but
+ * its own ones again, after their rest.
  */
 export function assignVips(input: AssignInput): VipAssignment {
   const { pool, records } = input;
@@ -151,13 +152,13 @@ function giveNew(claims: readonly Claim[], { pool, mayReuse }: AssignInput, next
   for (const claim of claims) {
     if (given.has(claim)) continue;
     const own = leftBehind.get(leaver(claim)) ?? [];
-    const isSpendthrift = own.length >= MAX_LEFT_BEHIND;
-    const mayTakeOwn = claim.namespace === undefined || own.some(({ freed }) => mayReuse(freed));
-    const vip = isSpendthrift ? (mayTakeOwn ? takeLast(own) : undefined) : bytes + bytesOf(claim) <= MAX_LEDGER_BYTES ? takeAny(claim) : undefined;
+    const isSpendthrift = own.length >= maxLeftBehind(pool);
+    const isOwnRested = own.some(({ freed }) => mayReuse(freed));
+    const vip = isSpendthrift ? (isOwnRested ? takeLast(own) : undefined) : bytes + bytesOf(claim) <= MAX_LEDGER_BYTES ? takeAny(claim) : undefined;
     if (vip !== undefined) {
       give(claim, vip);
       bytes += bytesOf(claim);
-    } else problems.push(isSpendthrift ? tooManyLeft(claim) : exhausted(claim, pool));
+    } else problems.push(isSpendthrift ? tooManyLeft(claim, pool) : exhausted(claim, pool));
   }
 }
 
@@ -222,12 +223,12 @@ const exhausted = ({ route, field }: Claim, pool: VipPool): Problem =>
     remedy: 'use a larger --vip-pool, or delete routes (an address rests for 2 hours before another route gets it)',
   });
 
-const tooManyLeft = ({ route, field }: Claim): Problem =>
+const tooManyLeft = ({ route, field }: Claim, pool: VipPool): Problem =>
   problem({
     code: 'vip-exhausted',
     object: { kind: 'ServiceRoute', namespace: route.namespace, name: route.name },
     field,
-    message: `namespace ${route.namespace} has given up ${MAX_LEFT_BEHIND} global names, whose addresses rest for 2 hours`,
+    message: `namespace ${route.namespace} has given up ${maxLeftBehind(pool)} addresses, which rest for 2 hours`,
     remedy: 'use one of those names again, or wait',
   });
 
