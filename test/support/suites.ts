@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -22,10 +22,20 @@ export interface Suite {
   readonly within?: readonly string[];
 }
 
-/** Runs vitest once per suite and sums up. In CI a skipped test is an error. */
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+/**
+ * Runs vitest once per suite and sums up. In CI a skipped test is an error. Several runs that name one file in TEST_TOTALS count on: each
+ * ends with the sum of all so far.
+ */
 export class Suites {
   readonly #folder = mkdtempSync(join(tmpdir(), 'onehop-test-'));
-  readonly #counts = { passed: 0, failed: 0, skipped: 0 };
+  readonly #totals = process.env['TEST_TOTALS'];
+  readonly #counts: Counts = readJson<Counts>(this.#totals) ?? { passed: 0, failed: 0, skipped: 0 };
 
   run({ what, config, files = [], env = {}, within = [] }: Suite): void {
     process.stdout.write(`\n== ${what}\n`);
@@ -34,7 +44,7 @@ export class Suites {
     const vitest = ['npx', 'vitest', 'run', '--config', config, '--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`, ...files];
     const [program = '', ...args] = [...within, ...vitest];
     const { status } = spawnSync(program, args, { stdio: 'inherit', env: { ...process.env, ...env } });
-    const report = readReport(reportPath);
+    const report = readJson<Report>(reportPath);
     this.#counts.passed += report?.numPassedTests ?? 0;
     // A suite that failed to load has no failed test of its own; a run without a report failed as a whole.
     const failedTests = report?.numFailedTests ?? 0;
@@ -52,6 +62,7 @@ export class Suites {
   finish(): number {
     rmSync(this.#folder, { recursive: true });
     const { passed, failed, skipped } = this.#counts;
+    if (this.#totals !== undefined) writeFileSync(this.#totals, JSON.stringify(this.#counts));
     const inCi = process.env['CI'] === 'true';
     if (inCi && skipped > 0) process.stdout.write(`\n${skipped} tests were skipped: in CI that is an error\n`);
     process.stdout.write(`\n${passed} passed, ${failed} failed\n`);
@@ -59,9 +70,9 @@ export class Suites {
   }
 }
 
-function readReport(path: string): Report | undefined {
+function readJson<T>(path: string | undefined): T | undefined {
   try {
-    return JSON.parse(readFileSync(path, 'utf8')) as Report;
+    return path === undefined ? undefined : (JSON.parse(readFileSync(path, 'utf8')) as T);
   } catch {
     return undefined;
   }
