@@ -19,6 +19,8 @@ export function describeTrouble({ name }: Resource, verb: 'list' | 'watch' | 'ge
       return { message: `may not ${verb} ${name}: ${message}`, remedy: `allow get, list and watch of ${name} in the ClusterRole of this account` };
     case 404:
       return { message: `${server} knows no ${name}`, remedy: name.includes('paas.io') ? 'apply the CRD: kubectl apply -f daemonset/crd.yaml' : 'use a Kubernetes that has it' };
+    case 410:
+      return { message: `${server} no longer knows where the watch of ${name} stood: ${message}`, remedy: 'nothing; it is listed again' };
     case 429:
       return { message: `${server} is overloaded: ${message}`, remedy: 'nothing; it is asked again when it says so' };
     default:

@@ -40,6 +40,8 @@ export class RetryPlan {
   readonly #limits: RetryLimits;
   readonly #random: () => number;
   #failures = 0;
+  /** 410s in a row. */
+  #expiries = 0;
   #badEvents = 0;
 
   /** `random` returns [0, 1). */
@@ -53,27 +55,32 @@ export class RetryPlan {
     if (outcome.kind === 'listed') return { action: 'watch', delayMs: 0 };
     if ('progressed' in outcome && outcome.progressed) {
       this.#failures = 0;
+      this.#expiries = 0;
       this.#badEvents = 0;
     }
-    if (outcome.kind === 'ended') return { action: 'watch', delayMs: outcome.progressed ? 0 : this.#delayMs(this.#limits.baseMs) };
-    if (outcome.kind === 'too-long') return { action: 'list', delayMs: this.#delayMs(this.#limits.baseMs) };
+    if (outcome.kind === 'ended') return { action: 'watch', delayMs: outcome.progressed ? 0 : this.#failureMs() };
+    if (outcome.kind === 'too-long') return { action: 'list', delayMs: this.#failureMs() };
     const { error } = outcome;
     const pauseMs = error.retryAfterMs ?? 0;
-    if (outcome.kind === 'failed' && outcome.during === 'list') return { action: 'list', delayMs: pauseMs + this.#delayMs(this.#limits.baseMs) };
+    if (outcome.kind === 'failed' && outcome.during === 'list') return { action: 'list', delayMs: pauseMs + this.#failureMs() };
     if (isExpired(error)) {
       this.#badEvents = 0;
-      return { action: 'list', delayMs: pauseMs + this.#delayMs(this.#limits.relistMs) };
+      // The server answers again: however long it was away, only its own 410s in a row make the wait for the list longer.
+      return { action: 'list', delayMs: pauseMs + this.#delayMs(this.#limits.relistMs, this.#expiries++) };
     }
     if (outcome.kind === 'bad-event' || isRefusal(error)) this.#badEvents++;
-    const delayMs = pauseMs + this.#delayMs(this.#limits.baseMs);
+    const delayMs = pauseMs + this.#failureMs();
     if (this.#badEvents < MAX_BAD_EVENTS) return { action: 'watch', delayMs };
     this.#badEvents = 0;
     return { action: 'list', delayMs };
   }
 
-  #delayMs(baseMs: number): number {
-    const boundMs = Math.min(this.#limits.maxMs, baseMs * 2 ** Math.min(this.#failures, 20));
-    this.#failures++;
+  #failureMs(): number {
+    return this.#delayMs(this.#limits.baseMs, this.#failures++);
+  }
+
+  #delayMs(baseMs: number, before: number): number {
+    const boundMs = Math.min(this.#limits.maxMs, baseMs * 2 ** Math.min(before, 20));
     return Math.ceil((1 - this.#random()) * boundMs);
   }
 }

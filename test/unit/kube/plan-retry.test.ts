@@ -20,6 +20,7 @@ describe('what comes next', () => {
     ['410 lists again, spread over 5 s', [failed(410, true)], [['list', 5_000]]],
     ['410 as an event, too', [bad(410, true)], [['list', 5_000]]],
     ['410 again and again waits longer', [failed(410), { kind: 'listed' }, failed(410), { kind: 'listed' }, failed(410)], [['list', 5_000], ['watch', 0], ['list', 10_000], ['watch', 0], ['list', 20_000]]],
+    ['after a long absence 410 lists as soon as ever', [...Array.from({ length: 8 }, () => failed(0)), failed(410)], [...[500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000].map((ms): [string, number] => ['watch', ms]), ['list', 5_000]]],
     ['three other bad events lead to a list', [bad(500), bad(0), bad(500), bad(500)], [['watch', 500], ['watch', 1000], ['list', 2000], ['watch', 4000]]],
     ['bad events with progress between them do not', [bad(500), bad(500), bad(500, true), bad(500)], [['watch', 500], ['watch', 1000], ['watch', 500], ['watch', 1000]]],
     ['a watch refused three times is given up for a list', [failed(400), failed(400), failed(400)], [['watch', 500], ['watch', 1000], ['list', 2000]]],

@@ -51,6 +51,7 @@ test.each<[number, string]>([
   [401, 'refuses the credentials'],
   [403, 'allow get, list and watch of serviceroutes.paas.io'],
   [404, 'kubectl apply -f daemonset/crd.yaml'],
+  [410, 'it is listed again'],
   [429, 'overloaded'],
   [500, '(500)'],
 ])('trouble %i has a remedy', (status, part) => {
