@@ -112,7 +112,7 @@ describe('the workload', () => {
 describe('Onehop itself', () => {
   test('its DaemonSet is restarted: every agent is new, no call and no lookup failed', async () => {
     const before = await Promise.all(cluster.nodes.map(({ name }) => onehop.agentPod(name)));
-    const { failures, maxMs } = await whileCalling(async () => {
+    const { failures } = await whileCalling(async () => {
       await cluster.kubectl(['-n', SYSTEM_NAMESPACE, 'rollout', 'restart', 'daemonset/onehop']);
       await untilRolledOut(cluster, 'daemonset/onehop');
       // The old generations drain.
@@ -122,7 +122,6 @@ describe('Onehop itself', () => {
       }, 90_000);
     });
     expect(failures).toEqual([]);
-    expect(maxMs).toBeLessThan(5_000);
     const after = await Promise.all(cluster.nodes.map(({ name }) => onehop.agentPod(name)));
     expect(after.filter(({ metadata }) => before.some((pod) => pod.metadata.uid === metadata.uid))).toEqual([]);
   });

@@ -81,12 +81,16 @@ export const serviceRoute = (namespace: string, name: string, spec: RouteSpec): 
 
 /** `[version, weight]` pairs of a Percentage route. */
 export const percentage = (...weights: readonly (readonly [version: string, weight: number])[]): RouteSpec => ({
+  timeout: PATIENT,
   rule: { type: 'Percentage' },
   to: weights.map(([name, rule]) => ({ kind: 'Service', name, balance: { rule } })),
 });
 
 /** The spec of a route that leads to one Service. */
-export const leadsTo = (name: string): RouteSpec => ({ rule: { type: '' }, to: [{ kind: 'Service', name }] });
+export const leadsTo = (name: string): RouteSpec => ({ timeout: PATIENT, rule: { type: '' }, to: [{ kind: 'Service', name }] });
+
+/** A server whose connection takes longer than the default of 250 ms counts as down for a second; a whole cluster on two cores may be that slow. */
+const PATIENT = { connect: '2s' };
 
 /** Calls come by exec: the container itself only waits. `sleep` as process 1 ignores SIGTERM. */
 const ONLY_CALLS = {
