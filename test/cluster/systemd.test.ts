@@ -18,6 +18,8 @@ import { readUnit } from '../support/systemd-unit.ts';
  */
 const NODE = 'n3';
 const UNITS = ['onehop-haproxy', 'onehop-agent'];
+/** In the agent's command line; the name of a Node process is that of its main thread. */
+const AGENT = 'onehop.mjs';
 
 let cluster: Cluster;
 let onehop: Onehop;
@@ -98,9 +100,9 @@ test('docs/install.md makes of a machine a node of Onehop', async () => {
 });
 
 test('the agent runs as the unit says: its user, two capabilities, HAProxy with one', async () => {
-  const status = async (program: string): Promise<string> => (await node.exec('sh', '-c', `cat /proc/$(pgrep -o -u onehop -x '${program}')/status`)).stdout;
-  expect(await status('node')).toMatch(/CapEff:\t0{12}1400\nCapBnd:\t0{12}1400\n[^]*NoNewPrivs:\t1/);
-  expect(await status('haproxy')).toMatch(/CapEff:\t0{12}0400\nCapBnd:\t0{12}0400\n[^]*NoNewPrivs:\t1/);
+  const status = async (...pattern: readonly string[]): Promise<string> => (await node.exec('sh', '-c', `cat /proc/$(pgrep -o -u onehop ${pattern.join(' ')})/status`)).stdout;
+  expect(await status('-f', AGENT)).toMatch(/CapEff:\t0{12}1400\nCapBnd:\t0{12}1400\n[^]*NoNewPrivs:\t1/);
+  expect(await status('-x', 'haproxy')).toMatch(/CapEff:\t0{12}0400\nCapBnd:\t0{12}0400\n[^]*NoNewPrivs:\t1/);
 });
 
 test('pods of that node call routes through it, and the controller counts it', async () => {
@@ -120,7 +122,7 @@ test('doctor says there that all is well', async () => {
 test('the agent killed: calls go on, and the next one takes over', async () => {
   const web = await shop.pod('units', 'web');
   const [before] = await node.pids('haproxy');
-  await node.exec('pkill', '-KILL', '-u', 'onehop', '-x', 'node');
+  expect(await node.exec('pkill', '-KILL', '-u', 'onehop', '-f', AGENT)).toMatchObject({ code: 0 });
   expect(await web.call('http://svc31/')).toMatchObject({ status: 200 });
   await startUnit('onehop-agent');
   await eventually('the agent is ready again', async () => (await node.exec('curl', '-sf', '-m', '2', '--unix-socket', '/run/onehop/admin.sock', 'http://agent/readyz')).code === 0, 60_000);
