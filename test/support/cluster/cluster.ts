@@ -4,6 +4,8 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { eventually, must, run } from '../lab/run.ts';
 import type { RunResult } from '../lab/run.ts';
+import { readAuditLog } from './audit-log.ts';
+import type { AuditedRequest } from './audit-log.ts';
 import { findBinaries } from './binaries.ts';
 import type { Binaries } from './binaries.ts';
 import { ControlPlane } from './control-plane.ts';
@@ -102,6 +104,11 @@ export class Cluster {
   /** The API server alone; `start` resolves when it is ready again. */
   get apiServer(): { stop(): Promise<void>; start(): Promise<void> } {
     return { stop: () => this.#controlPlane.stopApiServer(), start: () => this.#controlPlane.startApiServer() };
+  }
+
+  /** What Onehop's accounts have asked of the API server since the cluster is there. */
+  auditedRequests(): Promise<readonly AuditedRequest[]> {
+    return readAuditLog(this.#controlPlane.auditLog);
   }
 
   /** Path of a kubeconfig for a user with a client certificate of the lab's authority; rights come from RBAC alone. */

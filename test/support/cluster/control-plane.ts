@@ -1,6 +1,7 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { eventually, inside, run } from '../lab/run.ts';
+import { AUDIT_POLICY } from './audit-log.ts';
 import type { Binaries, Program } from './binaries.ts';
 import { daemonPid, logFile, renderFlags, startDaemon, stopDaemon } from './daemons.ts';
 import type { Flags } from './daemons.ts';
@@ -55,6 +56,11 @@ export class ControlPlane {
       this.issueUser('kube-proxy', 'system:kube-proxy', []),
     ]);
     await this.startApiServer(serving, kubeletClient);
+    if (withScheduler) await this.#daemon('kube-scheduler', { kubeconfig: this.kubeconfig('kube-scheduler'), 'leader-elect': false, 'secure-port': 0 });
+  }
+
+  async #startControllerManager(): Promise<void> {
+    const { pki } = this.#plan;
     await this.#daemon('kube-controller-manager', {
       kubeconfig: this.kubeconfig('kube-controller-manager'),
       'leader-elect': false,
@@ -65,7 +71,6 @@ export class ControlPlane {
       'cluster-signing-cert-file': pki.authority.certificate,
       'cluster-signing-key-file': pki.authority.key,
     });
-    if (withScheduler) await this.#daemon('kube-scheduler', { kubeconfig: this.kubeconfig('kube-scheduler'), 'leader-elect': false, 'secure-port': 0 });
   }
 
   /** A kubeconfig for a user of the lab's certificate authority; returns its path. */
@@ -74,8 +79,16 @@ export class ControlPlane {
     return pki.writeKubeconfig(this.kubeconfig(name), this.server, await pki.issueClient(name, user, groups));
   }
 
+  /** What `readAuditLog` reads. */
+  get auditLog(): string {
+    return logFile(this.#plan.lab, 'audit');
+  }
+
+  /** And the controller manager. */
   async startApiServer(serving = this.#issued('kube-apiserver'), kubeletClient = this.#issued('kube-apiserver-kubelet')): Promise<void> {
-    const { pki, address, apiPort, etcdPorts } = this.#plan;
+    const { lab, pki, address, apiPort, etcdPorts } = this.#plan;
+    const auditPolicy = join(lab.folder, 'audit-policy.json');
+    await writeFile(auditPolicy, JSON.stringify(AUDIT_POLICY));
     await this.#daemon('kube-apiserver', {
       'etcd-servers': `http://127.0.0.1:${etcdPorts.client}`,
       'bind-address': address,
@@ -95,13 +108,20 @@ export class ControlPlane {
       'kubelet-client-key': kubeletClient.key,
       // Else `kubectl logs` and `exec` ask DNS for the node's name.
       'kubelet-preferred-address-types': 'InternalIP',
+      'audit-policy-file': auditPolicy,
+      'audit-log-path': this.auditLog,
     });
     await this.#untilReady();
+    await this.#startControllerManager();
   }
 
-  /** The API server alone ends; etcd and the controllers stay. */
+  /**
+   * The API server ends, and the controller manager, as it does everywhere when it cannot renew its Lease: one that stays takes all nodes
+   * for dead when the API server is back, and their pods for not ready.
+   */
   async stopApiServer(): Promise<void> {
     await stopDaemon(this.#plan.lab, 'kube-apiserver');
+    await stopDaemon(this.#plan.lab, 'kube-controller-manager');
   }
 
   /** Argv of a program in the control plane's network. */
