@@ -61,7 +61,7 @@ export class Shop {
     return new TestPod(this.cluster, await this.cluster.get<PodObject>('-n', namespace, 'pod', name));
   }
 
-  /** The ready pods of an app that are not on their way out, by node: `podsByNode('shop', 'web')['n1']`. */
+  /** The ready pods of an app that are not on their way out. */
   async pods(namespace: string, app: string): Promise<readonly TestPod[]> {
     const { items } = await this.cluster.get<{ items: readonly PodObject[] }>('-n', namespace, 'pods', '-l', `app=${app}`);
     const isReady = ({ status }: PodObject): boolean => status.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true;
