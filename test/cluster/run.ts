@@ -8,9 +8,9 @@ import { Suites } from '../support/suites.ts';
 
 /**
  * `npm run test:cluster [-- [--fabric bgp|vxlan] [--keep] [FILE...]]`: first the tests of `api/` and `alone/`, which open clusters of their
- * own; then the others on a cluster of 3 nodes, once on each fabric. With FILEs only those whose path contains one. On the shared cluster
- * all of vitest runs in the control plane's network, so that tests reach API server, nodes and pods in-process. --keep leaves it
- * running.
+ * own; then the others on a cluster of 3 nodes, on each fabric, those of `once/` on the first one only: what they show has nothing to do
+ * with how packets get from node to node. With FILEs only those whose path contains one. On the shared cluster all of vitest runs in the
+ * control plane's network, so that tests reach API server, nodes and pods in-process. --keep leaves it running.
  */
 const NAME = process.env['ONEHOP_LAB'] ?? 'test';
 const NODES = 3;
@@ -29,8 +29,10 @@ process.on('SIGTERM', () => {});
 const suites = new Suites();
 const own = testFiles('api', 'alone');
 if (own.length > 0) suites.run({ what: 'tests that open clusters of their own', config: CONFIG, files: own, env: { SUITE: 'own' } });
-const shared = testFiles('.');
-if (shared.length > 0) for (const fabric of fabrics) await runOn(fabric);
+for (const fabric of fabrics) {
+  const shared = testFiles('.', ...(fabric === fabrics[0] ? ['once'] : []));
+  if (shared.length > 0) await runOn(fabric, shared);
+}
 process.exitCode = suites.finish();
 
 /** The tests in these folders, those asked for only. */
@@ -39,7 +41,7 @@ function testFiles(...folders: readonly string[]): readonly string[] {
   return all.filter((file) => file.endsWith('.test.ts') && (wanted.length === 0 || wanted.some((part) => file.includes(part))));
 }
 
-async function runOn(fabric: Fabric): Promise<void> {
+async function runOn(fabric: Fabric, files: readonly string[]): Promise<void> {
   try {
     // Here, where npm may reach its registry: tests run in the cluster's network.
     await onehopImage();
@@ -48,7 +50,7 @@ async function runOn(fabric: Fabric): Promise<void> {
     process.stdout.write(`\ncluster ${NAME}: ${NODES} nodes on ${fabric} up in ${((performance.now() - startedAt) / 1000).toFixed(1)} s\n`);
     // The API server is away for two minutes on one fabric; on the other it is about that fabric.
     const env = { SUITE: 'shared', ONEHOP_LAB: NAME, FABRIC: fabric, OUTAGE_SECONDS: fabric === fabrics[0] ? '120' : '30' };
-    suites.run({ what: `tests on ${NODES} nodes, ${fabric}`, config: CONFIG, files: shared, env, within: cluster.inside([]) });
+    suites.run({ what: `tests on ${NODES} nodes, ${fabric}`, config: CONFIG, files, env, within: cluster.inside([]) });
   } catch (error) {
     suites.fail(`no cluster on ${fabric}: ${String(error)}`);
   } finally {

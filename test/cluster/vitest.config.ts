@@ -10,7 +10,7 @@ const isOwn = process.env['SUITE'] === 'own';
 export default defineConfig({
   test: {
     root: new URL('../..', import.meta.url).pathname,
-    include: [isOwn ? 'test/cluster/{api,alone}/**/*.test.ts' : 'test/cluster/*.test.ts'],
+    include: [isOwn ? 'test/cluster/{api,alone}/**/*.test.ts' : 'test/cluster/{once/,}*.test.ts'],
     testTimeout: 180_000,
     hookTimeout: 300_000,
     pool: 'forks',

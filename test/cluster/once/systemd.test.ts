@@ -1,15 +1,15 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { attachCluster } from '../support/cluster/cluster.ts';
-import type { Cluster } from '../support/cluster/cluster.ts';
-import { DocShell } from '../support/cluster/doc-shell.ts';
-import { SYSTEM_NAMESPACE } from '../support/cluster/installed-onehop.ts';
-import type { Onehop } from '../support/cluster/installed-onehop.ts';
-import type { ClusterNode } from '../support/cluster/node.ts';
-import { installOnehop, untilRolledOut } from '../support/cluster/onehop.ts';
-import { Shop } from '../support/cluster/shop.ts';
-import { caller, leadsTo, server, service, serviceRoute } from '../support/cluster/workloads.ts';
-import { eventually } from '../support/lab/run.ts';
-import { readUnit } from '../support/systemd-unit.ts';
+import { attachCluster } from '../../support/cluster/cluster.ts';
+import type { Cluster } from '../../support/cluster/cluster.ts';
+import { DocShell } from '../../support/cluster/doc-shell.ts';
+import { SYSTEM_NAMESPACE } from '../../support/cluster/installed-onehop.ts';
+import type { Onehop } from '../../support/cluster/installed-onehop.ts';
+import type { ClusterNode } from '../../support/cluster/node.ts';
+import { installOnehop, untilRolledOut } from '../../support/cluster/onehop.ts';
+import { Shop } from '../../support/cluster/shop.ts';
+import { caller, leadsTo, server, service, serviceRoute } from '../../support/cluster/workloads.ts';
+import { eventually } from '../../support/lab/run.ts';
+import { readUnit } from '../../support/systemd-unit.ts';
 
 /**
  * A node outside pods: installed by the commands of docs/install.md on a node of the cluster from which the DaemonSet's pod is taken

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { attachCluster } from '../support/cluster/cluster.ts';
-import type { Cluster } from '../support/cluster/cluster.ts';
-import type { Onehop, RouteObject } from '../support/cluster/installed-onehop.ts';
-import { installOnehop } from '../support/cluster/onehop.ts';
-import { closeTenants, openTenant, route, service } from '../support/cluster/tenant.ts';
-import type { CallResult, Tenant } from '../support/cluster/tenant.ts';
-import { eventually } from '../support/lab/run.ts';
+import { attachCluster } from '../../support/cluster/cluster.ts';
+import type { Cluster } from '../../support/cluster/cluster.ts';
+import type { Onehop, RouteObject } from '../../support/cluster/installed-onehop.ts';
+import { installOnehop } from '../../support/cluster/onehop.ts';
+import { closeTenants, openTenant, route, service } from '../../support/cluster/tenant.ts';
+import type { CallResult, Tenant } from '../../support/cluster/tenant.ts';
+import { eventually } from '../../support/lab/run.ts';
 
 /**
  * The attack scenes of docs/security.md: what the admin of one namespace tries against another one's routes. Each also shows that the

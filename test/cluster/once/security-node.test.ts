@@ -1,18 +1,18 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { attachCluster } from '../support/cluster/cluster.ts';
-import type { Cluster } from '../support/cluster/cluster.ts';
-import type { Onehop, ProblemView } from '../support/cluster/installed-onehop.ts';
-import { installOnehop } from '../support/cluster/onehop.ts';
-import { closeTenants, grantEndpointSlices, openTenant, route, service } from '../support/cluster/tenant.ts';
-import type { CallResult, Tenant } from '../support/cluster/tenant.ts';
-import { toolsPod } from '../support/cluster/tools-pod.ts';
-import { eventually } from '../support/lab/run.ts';
-import type { RunResult } from '../support/lab/run.ts';
+import { attachCluster } from '../../support/cluster/cluster.ts';
+import type { Cluster } from '../../support/cluster/cluster.ts';
+import type { Onehop, ProblemView } from '../../support/cluster/installed-onehop.ts';
+import { installOnehop } from '../../support/cluster/onehop.ts';
+import { closeTenants, grantEndpointSlices, openTenant, route, service } from '../../support/cluster/tenant.ts';
+import type { CallResult, Tenant } from '../../support/cluster/tenant.ts';
+import { toolsPod } from '../../support/cluster/tools-pod.ts';
+import { eventually } from '../../support/lab/run.ts';
+import type { RunResult } from '../../support/lab/run.ts';
 
 /** The attack scenes of docs/security.md that make the node do something for the attacker, or take a neighbour's address on it. */
-const THEFT = readFile(join(import.meta.dirname, '../support/cluster/steal-address.pl'), 'utf8');
+const THEFT = readFile(join(import.meta.dirname, '../../support/cluster/steal-address.pl'), 'utf8');
 let cluster: Cluster;
 let onehop: Onehop;
 let treasury: Tenant;

@@ -1,15 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { attachCluster } from '../support/cluster/cluster.ts';
-import type { Cluster } from '../support/cluster/cluster.ts';
-import { CLUSTER_DNS_ADDRESS } from '../support/cluster/coredns.ts';
-import { DocShell } from '../support/cluster/doc-shell.ts';
-import { SYSTEM_NAMESPACE } from '../support/cluster/installed-onehop.ts';
-import { MINIMAL_CRDS } from '../support/cluster/minimal-crds.ts';
-import { onehopImage } from '../support/cluster/onehop-image.ts';
-import { uninstallOnehop } from '../support/cluster/onehop.ts';
-import { docBlocks } from '../support/doc-blocks.ts';
-import { eventually } from '../support/lab/run.ts';
+import { attachCluster } from '../../support/cluster/cluster.ts';
+import type { Cluster } from '../../support/cluster/cluster.ts';
+import { CLUSTER_DNS_ADDRESS } from '../../support/cluster/coredns.ts';
+import { DocShell } from '../../support/cluster/doc-shell.ts';
+import { SYSTEM_NAMESPACE } from '../../support/cluster/installed-onehop.ts';
+import { MINIMAL_CRDS } from '../../support/cluster/minimal-crds.ts';
+import { onehopImage } from '../../support/cluster/onehop-image.ts';
+import { uninstallOnehop } from '../../support/cluster/onehop.ts';
+import { docBlocks } from '../../support/doc-blocks.ts';
+import { eventually } from '../../support/lab/run.ts';
 
 /** docs/install.md from its first command to its last, in this order, on a cluster that has no Onehop. */
 const DONE = { code: 0 };
