@@ -16,7 +16,7 @@ export function describeTrouble({ name }: Resource, verb: 'list' | 'watch' | 'ge
     case 401:
       return { message: `${server} refuses the credentials: ${message}`, remedy: 'renew the token or the certificate; in a cluster see the ServiceAccount of this pod' };
     case 403:
-      return { message: `may not ${verb} ${name}: ${message}`, remedy: `allow get, list and watch of ${name} in the ClusterRole of this account` };
+      return { message: `may not ${verb} ${name}: ${message}`, remedy: `allow ${verb === 'get' ? 'get' : 'list and watch'} of ${name} in the ClusterRole of this account` };
     case 404:
       return { message: `${server} knows no ${name}`, remedy: name.includes('paas.io') ? 'apply the CRD: kubectl apply -f daemonset/crd.yaml' : 'use a Kubernetes that has it' };
     case 410:

@@ -73,6 +73,6 @@ describe('source kubernetes', { timeout: 60_000 }, () => {
     let out = '';
     const terminal: Terminal = { out: (text) => void (out += text), err: () => undefined, env: {}, hostname: 'n1', workingDirectory: folders.root, version: '0' };
     await doctor.run([`--kubeconfig=${path}`, `--vip-pool=${NET}.0.0/16`, '--proxy=embedded', `--run-dir=${folders.run}`], terminal);
-    expect(out).toMatch(/FAIL source {9}may not list nodes: no\n +-> allow get, list and watch of nodes in the ClusterRole of this account/);
+    expect(out).toMatch(/FAIL source {9}may not list nodes: no\n +-> allow list and watch of nodes in the ClusterRole of this account/);
   });
 });

@@ -124,7 +124,7 @@ class LeaseReporter implements NodeReporter {
 function remedyFor({ status }: ApiError, namespace: string): string {
   switch (status) {
     case 403:
-      return `allow get, create and patch of leases in ${namespace} for this account, and see the ValidatingAdmissionPolicy that the message names`;
+      return `allow create and patch of leases in ${namespace} for this account, and see the ValidatingAdmissionPolicy that the message names`;
     case 404:
       return `create the namespace ${namespace}, or name another with --system-namespace`;
     case 422:

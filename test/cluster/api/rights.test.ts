@@ -65,7 +65,7 @@ describe('a node report is written by the agent of that node alone', () => {
   test("by the agent's pod: its own, created and renewed", async () => {
     expect(await write(users.agent1, report('n1'))).toMatchObject(WRITTEN);
     expect(await write(users.agent1, report('n1'))).toMatchObject(WRITTEN);
-    expect(await cluster.kubectl(['get', 'lease', 'onehop-node-n1', '-n', SYSTEM, '-o', 'jsonpath={.spec.holderIdentity}'], { kubeconfig: users.agent1 })).toBe('onehop-node-n1');
+    expect(await cluster.kubectl(['get', 'lease', 'onehop-node-n1', '-n', SYSTEM, '-o', 'jsonpath={.spec.holderIdentity}'])).toBe('onehop-node-n1');
   });
 
   test("not another node's, nor any other Lease, the controller's election least of all", async () => {

@@ -177,7 +177,7 @@ describe('the source', () => {
   test('without rights it waits and says which; with them it begins', async () => {
     const { last, waiting, errors } = await openSource(await openApiAccess({ kubeconfig: await cluster.userKubeconfig('nobody') }));
     await eventually('it says why', async () => waiting.some((line) => line.includes('serviceroutes.paas.io') && line.includes('nodes')));
-    expect(waiting.at(-1)).toContain('allow get, list and watch of pods in the ClusterRole of this account');
+    expect(waiting.at(-1)).toContain('allow list and watch of pods in the ClusterRole of this account');
     expect(last()).toBeUndefined();
     // Each resource once, however often it is tried.
     await eventually('several attempts', async () => waiting.length > 15);

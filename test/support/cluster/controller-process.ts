@@ -15,10 +15,13 @@ export class ControllerProcess {
   readonly name: string;
   readonly proxy: RecordingProxy;
   readonly child: ChildProcess;
+  /** Of its admin server. */
+  readonly adminUrl: string;
   #log = '';
 
-  private constructor(name: string, proxy: RecordingProxy, child: ChildProcess) {
+  private constructor(name: string, adminUrl: string, proxy: RecordingProxy, child: ChildProcess) {
     this.name = name;
+    this.adminUrl = adminUrl;
     this.proxy = proxy;
     this.child = child;
     child.stderr?.setEncoding('utf8').on('data', (text: string) => (this.#log += text));
@@ -30,8 +33,9 @@ export class ControllerProcess {
     const config = parse(await readFile(account, 'utf8')) as { clusters: object[] };
     const kubeconfig = join(cluster.folder, `controller-${name}.kubeconfig`);
     await writeFile(kubeconfig, stringify({ ...config, clusters: config.clusters.map((one) => ({ ...one, cluster: { server: proxy.url } })) }), { mode: 0o600 });
-    const argv = [ENTRY, 'controller', `--kubeconfig=${kubeconfig}`, '--system-namespace=onehop-system', `--identity=${name}`, `--admin-listen=127.0.0.1:${await freePort()}`, '--log-format=json', ...flags];
-    return new ControllerProcess(name, proxy, spawn(process.execPath, argv, { stdio: ['ignore', 'ignore', 'pipe'] }));
+    const admin = `127.0.0.1:${await freePort()}`;
+    const argv = [ENTRY, 'controller', `--kubeconfig=${kubeconfig}`, '--system-namespace=onehop-system', `--identity=${name}`, `--admin-listen=${admin}`, '--log-format=json', ...flags];
+    return new ControllerProcess(name, `http://${admin}`, proxy, spawn(process.execPath, argv, { stdio: ['ignore', 'ignore', 'pipe'] }));
   }
 
   get log(): string {

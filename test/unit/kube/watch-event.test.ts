@@ -49,7 +49,7 @@ describe('a failed answer', () => {
 test.each<[number, string]>([
   [0, 'may not'],
   [401, 'refuses the credentials'],
-  [403, 'allow get, list and watch of serviceroutes.paas.io'],
+  [403, 'allow list and watch of serviceroutes.paas.io'],
   [404, 'kubectl apply -f daemonset/crd.yaml'],
   [410, 'it is listed again'],
   [429, 'overloaded'],
