@@ -164,14 +164,6 @@ async function agentStartedAt(node: string): Promise<string | undefined> {
   return /^process_start_time_seconds (.+)$/m.exec((await askAgent(node, '/metrics')) ?? '')?.[1];
 }
 
-/** Ends a container of a pod on its node, without a word to anybody. The kubelet there starts another, from what it knows. */
-async function killContainer(node: string, podUid: string, container: string): Promise<void> {
-  const filter = `labels."io.kubernetes.pod.uid"==${podUid},labels."io.kubernetes.container.name"==${container}`;
-  const { stdout } = await cluster.node(node).exec('ctr', '-n', 'k8s.io', 'containers', 'ls', '-q', filter);
-  // The dead ones of before are listed too.
-  for (const id of stdout.trim().split('\n')) await cluster.node(node).exec('ctr', '-n', 'k8s.io', 'tasks', 'kill', '-s', 'SIGKILL', id);
-}
-
 /** What nobody but this test asks: not in CoreDNS's cache the first time. */
 const QUESTIONS = ROUTE_NAMES.flatMap((name) => [`${name}.${NAMESPACE}.route.internal TXT`, `_http._tcp.${name}.${NAMESPACE}.route.internal SRV`]);
 const ANSWERED = QUESTIONS.map((question) => `${question}: NOERROR, 1`);
@@ -196,7 +188,7 @@ test('the API server goes away: calls go on, from every node', async () => {
 test('an agent is killed meanwhile: it comes up, says what it waits for, and leaves all that serves as it is', async () => {
   const startedAt = await agentStartedAt(dnsNode);
   expect(startedAt).toBeDefined();
-  await killContainer(dnsNode, agentUids[dnsNode] ?? '', 'agent');
+  await cluster.node(dnsNode).killContainer(agentUids[dnsNode] ?? '', 'agent');
   restartedAt = await eventually('it is started again', async () => {
     const now = await agentStartedAt(dnsNode);
     return now !== startedAt && now;
@@ -220,7 +212,7 @@ test('a server is killed meanwhile, again and again: another replica serves its 
   // The first end of a container is mended at once; after the second the kubelet waits 10 s.
   for (let times = 0; times < 2; times++) {
     await eventually('its own replica serves', () => servedBy(true), 60_000);
-    await killContainer(caller.node, serverUids[caller.node] ?? '', 'tools');
+    await cluster.node(caller.node).killContainer(serverUids[caller.node] ?? '', 'tools');
   }
   await eventually('another replica serves', () => servedBy(false), 30_000);
   await eventually('its own replica serves again', () => servedBy(true), 60_000);

@@ -163,6 +163,14 @@ export class ClusterNode {
     await must(await this.inside([...CTR, 'images', 'import', archive]), '', 120_000);
   }
 
+  /** Kills a container of a pod, without a word to anybody. The kubelet starts another, from what it knows. */
+  async killContainer(podUid: string, container: string): Promise<void> {
+    const filter = `labels."io.kubernetes.pod.uid"==${podUid},labels."io.kubernetes.container.name"==${container}`;
+    const ids = await must(await this.inside([...CTR, 'containers', 'ls', '-q', filter]));
+    // The dead ones of before are listed too.
+    for (const id of ids.trim().split('\n')) await this.exec(...CTR, 'tasks', 'kill', '-s', 'SIGKILL', id);
+  }
+
   get #folder(): string {
     return join(this.#plan.lab.folder, this.name);
   }
