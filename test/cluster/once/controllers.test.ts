@@ -1,17 +1,17 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { attachCluster } from '../support/cluster/cluster.ts';
-import type { Cluster } from '../support/cluster/cluster.ts';
-import { SYSTEM_NAMESPACE } from '../support/cluster/installed-onehop.ts';
-import type { Onehop, PodObject, RouteObject } from '../support/cluster/installed-onehop.ts';
-import { installOnehop, untilRolledOut } from '../support/cluster/onehop.ts';
-import { Shop } from '../support/cluster/shop.ts';
-import { leadsTo, service, serviceRoute } from '../support/cluster/workloads.ts';
-import { eventually } from '../support/lab/run.ts';
+import { attachCluster } from '../../support/cluster/cluster.ts';
+import type { Cluster } from '../../support/cluster/cluster.ts';
+import { SYSTEM_NAMESPACE } from '../../support/cluster/installed-onehop.ts';
+import type { Onehop, PodObject, RouteObject } from '../../support/cluster/installed-onehop.ts';
+import { installOnehop, untilRolledOut } from '../../support/cluster/onehop.ts';
+import { Shop } from '../../support/cluster/shop.ts';
+import { leadsTo, service, serviceRoute } from '../../support/cluster/workloads.ts';
+import { eventually } from '../../support/lab/run.ts';
 
 /**
  * The shipped Deployment of two controllers loses its leader while new routes come all the time. What single controllers do when they die,
- * freeze or are cut off: api/controller-faults.test.ts.
+ * freeze or are cut off: ../api/controller-faults.test.ts.
  */
 const NAMESPACE = 'controllers';
 const DEPLOYMENT = 'deployment/onehop-controller';
