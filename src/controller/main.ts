@@ -11,6 +11,7 @@ import { sleep } from '../daemon/io/timers.ts';
 import { Metrics } from '../daemon/metrics.ts';
 import { Readiness } from '../daemon/readiness.ts';
 import { SerialRunner } from '../daemon/serial-runner.ts';
+import type { ApiError } from '../kube/api-error.ts';
 import { openApiAccess } from '../kube/io/open-api-access.ts';
 import { openApiClient } from '../kube/io/open-api-client.ts';
 import { readRouteSchema } from '../kube/io/read-crd.ts';
@@ -25,6 +26,7 @@ import { openElection } from './io/open-election.ts';
 import type { ControllerOptions } from './observed.ts';
 import { PassBudget } from './pass-budget.ts';
 import { runPass, type PassWorld } from './run-pass.ts';
+import { TokenBucket } from './token-bucket.ts';
 
 const LEASE_NAME = 'onehop-controller';
 /** Where everything of Onehop's own stands, unless a pod's namespace or a flag says otherwise. */
@@ -33,6 +35,8 @@ const SYSTEM_NAMESPACE = 'onehop-system';
 const STOP_MS = 10_000;
 /** Counts of nodes, quarantines, the ledger and what was put off are looked at this often, without any change. */
 const TICK_MS = 2_000;
+/** A right that is missing refuses the writes of every route alike, again and again: some lines say it, the metrics count them all. */
+const REFUSALS_TOLD = { burst: 20, perSecond: 0.2 };
 
 /** `onehop controller`: runs until a signal. Resolves with the exit code: 0 asked to stop, 2 wrong usage, 3 cannot run. */
 export async function runController(argv: readonly string[], version: string): Promise<number> {
@@ -120,9 +124,14 @@ async function start(settings: ControllerSettings, version: string, log: Logger,
   });
   opened.push({ name: 'election', close: () => election.close() });
 
+  const refusalsTold = new TokenBucket(REFUSALS_TOLD, performance.now());
+  const tellRefusal = (kind: string, error: ApiError): void => {
+    if (refusalsTold.take(performance.now())) log.error({ kind, reason: error.reason }, `the API server refuses a write: ${error.message}`);
+  };
+
   const writer = new GuardedWriter(client, election);
   const ledger = new LedgerStore(writer, systemNamespace);
-  const applier = new StepApplier({ writer, ledger, view, identity, onRefused: ({ kind }, error) => log.error({ kind, reason: error.reason }, `the API server refuses a write: ${error.message}`) });
+  const applier = new StepApplier({ writer, ledger, view, identity, onRefused: ({ kind }, error) => tellRefusal(kind, error) });
   const { vipPool: pool, zone, globalNamespace, httpPort, startupTaint } = settings;
   const options: ControllerOptions = { pool, zone, globalNamespace, httpPort, ...(startupTaint === '' ? {} : { startupTaint }) };
   const budget = new PassBudget(performance.now());
