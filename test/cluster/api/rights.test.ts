@@ -1,4 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openApiAccess } from '../../../src/kube/io/open-api-access.ts';
+import { openApiClient, type ApiClient, type Query } from '../../../src/kube/io/open-api-client.ts';
+import { messageOf } from '../../../src/model/coded-error.ts';
 import { openCluster } from '../../support/cluster/cluster.ts';
 import type { Cluster } from '../../support/cluster/cluster.ts';
 import { tokenKubeconfig } from '../../support/cluster/token-kubeconfig.ts';
@@ -178,14 +181,22 @@ describe('tenants', () => {
 
 describe('with the component startup-taint', () => {
   const KEY = 'onehop.paas.io/not-ready';
-  const patchNode = (patch: object, ...flags: readonly string[]): Promise<RunResult> =>
-    cluster.tryKubectl(['patch', 'node', 'n1', '--type=merge', '-p', JSON.stringify(patch), ...flags], { kubeconfig: users.controller });
+  // Not with kubectl: it would read the node first, which the controller may not.
+  let controller: ApiClient;
+  const patchNode = (body: object, query: Query = {}): Promise<Pick<RunResult, 'code' | 'stderr'>> =>
+    controller.request('PATCH', '/api/v1/nodes/n1', { query, body, contentType: 'application/merge-patch+json' }).then(
+      () => WRITTEN,
+      (error: unknown) => ({ code: 1, stderr: messageOf(error) }),
+    );
 
   beforeAll(async () => {
+    controller = openApiClient(await openApiAccess({ kubeconfig: users.controller }), { userAgent: 'test' });
     for (const file of ['rbac', 'admission-policy']) await cluster.kubectl(['apply', '-f', `daemonset/components/startup-taint/${file}.yaml`]);
     await cluster.kubectl(['taint', 'node', 'n1', `${KEY}=:NoSchedule`, 'team=a:NoSchedule']);
-    await eventually('the policy is in force', async () => (await patchNode({ metadata: { labels: { probe: 'a' } } }, '--dry-run=server')).stderr.includes('may change nothing of a node but its taint'));
+    await eventually('the policy is in force', async () => (await patchNode({ metadata: { labels: { probe: 'a' } } }, { dryRun: 'All' })).stderr.includes('may change nothing of a node but its taint'));
   });
+
+  afterAll(() => controller.close());
 
   test('the controller takes that taint off, and changes nothing else of a node', async () => {
     const { spec } = await cluster.get<{ spec: { taints: { key: string }[] } }>('node', 'n1');
