@@ -205,8 +205,8 @@ test('a server is killed meanwhile, again and again: another replica serves its 
   const caller = web.find(({ node }) => node !== dnsNode);
   if (caller === undefined) throw new Error('all callers are on one node');
   const servedBy = async (isOwn: boolean): Promise<boolean> => {
-    const { status, node } = await caller.call('http://cart/');
-    expect(status).toBe(200);
+    const { status, failure, reason, node } = await caller.call('http://cart/');
+    expect({ status, failure, reason }).toEqual({ status: 200, failure: '', reason: '' });
     return (node === caller.node) === isOwn;
   };
   // The first end of a container is mended at once; after the second the kubelet waits 10 s.
