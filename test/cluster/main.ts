@@ -10,7 +10,7 @@ const HELP = `npm run cluster -- COMMAND [--name NAME]: a real Kubernetes on thi
   up [--nodes 3] [--fabric bgp|vxlan]  start it, or repair what a killed run left; --nodes 0: control plane on loopback
   down                                 end and remove it
   status                               nodes and pods, addresses, where the logs lie
-  kubectl ARG...                       kubectl as administrator
+  kubectl ARG...                       kubectl as administrator; its own flags too
   exec NODE|cp COMMAND...              run a command on a node (n1, n2, ...) or in the control plane's network (cp)
   load IMAGE                           an image onto all nodes: an OCI archive, or the name of an image that buildah has
 
@@ -62,7 +62,8 @@ function splitOptions(args: readonly string[]): { own: string[]; rest: readonly 
   const rest: string[] = [];
   for (let i = 0; i < args.length; i++) {
     const arg = args[i] ?? '';
-    const isTheirs = (rest[0] === 'kubectl' || rest[0] === 'exec') && rest.length > 1;
+    const isOurs = rest.length === 0 || /^--(?:name|nodes|fabric|help)\b/.test(arg);
+    const isTheirs = (rest[0] === 'kubectl' || rest[0] === 'exec') && (rest.length > 1 || !isOurs);
     if (!arg.startsWith('-') || isTheirs) rest.push(arg);
     else if (arg.includes('=') || ['--help', '-h'].includes(arg)) own.push(arg);
     else own.push(arg, args[++i] ?? '');
