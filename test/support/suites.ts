@@ -35,7 +35,7 @@ interface Counts {
 export class Suites {
   readonly #folder = mkdtempSync(join(tmpdir(), 'onehop-test-'));
   readonly #totals = process.env['TEST_TOTALS'];
-  readonly #counts: Counts = readJson<Counts>(this.#totals) ?? { passed: 0, failed: 0, skipped: 0 };
+  readonly #counts: Counts = (readJson(this.#totals) as Counts | undefined) ?? { passed: 0, failed: 0, skipped: 0 };
 
   run({ what, config, files = [], env = {}, within = [] }: Suite): void {
     process.stdout.write(`\n== ${what}\n`);
@@ -44,7 +44,7 @@ export class Suites {
     const vitest = ['npx', 'vitest', 'run', '--config', config, '--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`, ...files];
     const [program = '', ...args] = [...within, ...vitest];
     const { status } = spawnSync(program, args, { stdio: 'inherit', env: { ...process.env, ...env } });
-    const report = readJson<Report>(reportPath);
+    const report = readJson(reportPath) as Report | undefined;
     this.#counts.passed += report?.numPassedTests ?? 0;
     // A suite that failed to load has no failed test of its own; a run without a report failed as a whole.
     const failedTests = report?.numFailedTests ?? 0;
@@ -70,9 +70,9 @@ export class Suites {
   }
 }
 
-function readJson<T>(path: string | undefined): T | undefined {
+function readJson(path: string | undefined): unknown {
   try {
-    return path === undefined ? undefined : (JSON.parse(readFileSync(path, 'utf8')) as T);
+    return path === undefined ? undefined : JSON.parse(readFileSync(path, 'utf8'));
   } catch {
     return undefined;
   }
