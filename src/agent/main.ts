@@ -3,11 +3,11 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { Backoff } from '../daemon/backoff.ts';
-import { closeInOrder, type CloseStep } from '../daemon/close-in-order.ts';
+import type { CloseStep } from '../daemon/close-in-order.ts';
 import { openAdminServer } from '../daemon/io/admin-server.ts';
-import { openLogger, type Logger } from '../daemon/io/logger.ts';
+import type { Logger } from '../daemon/io/logger.ts';
 import { addProcessMetrics } from '../daemon/io/process-metrics.ts';
-import { catchStopSignals, runUntilSignal } from '../daemon/io/run-until-signal.ts';
+import { runDaemon } from '../daemon/io/run-daemon.ts';
 import { sleep } from '../daemon/io/timers.ts';
 import { Metrics } from '../daemon/metrics.ts';
 import { Readiness } from '../daemon/readiness.ts';
@@ -37,45 +37,13 @@ const END_SECONDS = 5;
 const RESYNC_MS = 5_000;
 
 /** `onehop agent`: runs until a signal. Resolves with the exit code: 0 asked to stop, 2 wrong usage, 3 cannot run. */
-export async function runAgent(argv: readonly string[], version: string): Promise<number> {
-  const parsed = parseSettings(argv, process.env, { hostname: hostname(), workingDirectory: process.cwd(), terminal: process.stderr.isTTY });
-  if ('help' in parsed) {
-    process.stdout.write(parsed.help);
-    return 0;
-  }
-  if ('errors' in parsed) {
-    process.stderr.write(`${parsed.errors.map((line) => `onehop agent: ${line}\n`).join('')}See 'onehop agent --help'.\n`);
-    return 2;
-  }
-  const { settings } = parsed;
-  const log = openLogger({ level: settings.logLevel, format: settings.logFormat, colorize: settings.logFormat === 'pretty' && process.stderr.isTTY });
-  const opened: CloseStep[] = [];
-  const signals = catchStopSignals({ withParent: process.env['npm_command'] !== undefined });
-  try {
-    const { failed } = await start(settings, version, log, opened);
-    failed.catch(tell);
-    return await runUntilSignal({
-      signals,
-      steps: () => opened.toReversed(),
-      deadlineMs: (settings.graceSeconds - END_SECONDS) * 1000,
-      failed,
-      onStop: (reason) => log.info({ reason }, 'stopping: draining what is in flight'),
-      onClosed: (steps) => {
-        for (const step of steps) if (step.outcome !== 'closed') log.error({ step: step.name, outcome: step.outcome, error: step.error }, 'not closed cleanly');
-        log.info('stopped');
-      },
-    });
-  } catch (error) {
-    await closeInOrder(opened.toReversed(), { deadlineMs: 0, graceMs: 2_000, now: () => performance.now(), sleep });
-    if (error instanceof CodedError) tell(error);
-    else log.fatal({ error }, 'cannot start');
-    return error instanceof CodedError ? error.exitCode : 3;
-  }
-}
-
-/** The one line of an agent that cannot run. */
-function tell(error: unknown): void {
-  process.stderr.write(`onehop agent: ${error instanceof CodedError ? error.line : messageOf(error)}\n`);
+export function runAgent(argv: readonly string[], version: string): Promise<number> {
+  return runDaemon({
+    command: 'onehop agent',
+    parsed: parseSettings(argv, process.env, { hostname: hostname(), workingDirectory: process.cwd(), terminal: process.stderr.isTTY }),
+    drainMs: ({ graceSeconds }) => (graceSeconds - END_SECONDS) * 1000,
+    start: (settings, log, opened) => start(settings, version, log, opened),
+  });
 }
 
 /** Opens everything in order; each part is noted in `opened`, to be closed in reverse. `failed` rejects when the process cannot go on. */

@@ -2,11 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import process from 'node:process';
 import { Backoff } from '../daemon/backoff.ts';
-import { closeInOrder, type CloseStep } from '../daemon/close-in-order.ts';
+import type { CloseStep } from '../daemon/close-in-order.ts';
 import { openAdminServer } from '../daemon/io/admin-server.ts';
-import { openLogger, type Logger } from '../daemon/io/logger.ts';
+import type { Logger } from '../daemon/io/logger.ts';
 import { addProcessMetrics } from '../daemon/io/process-metrics.ts';
-import { catchStopSignals, runUntilSignal } from '../daemon/io/run-until-signal.ts';
+import { runDaemon } from '../daemon/io/run-daemon.ts';
 import { sleep } from '../daemon/io/timers.ts';
 import { Metrics } from '../daemon/metrics.ts';
 import { Readiness } from '../daemon/readiness.ts';
@@ -15,7 +15,7 @@ import type { ApiError } from '../kube/api-error.ts';
 import { openApiAccess } from '../kube/io/open-api-access.ts';
 import { openApiClient } from '../kube/io/open-api-client.ts';
 import { readRouteSchema } from '../kube/io/read-crd.ts';
-import { CodedError, messageOf } from '../model/coded-error.ts';
+import { messageOf } from '../model/coded-error.ts';
 import { parseControllerSettings, type ControllerSettings } from '../settings/controller-flags.ts';
 import { addControllerMetrics } from './controller-metrics.ts';
 import { CONCURRENCY, StepApplier } from './io/apply-steps.ts';
@@ -39,38 +39,16 @@ const TICK_MS = 2_000;
 const REFUSALS_TOLD = { burst: 20, perSecond: 0.2 };
 
 /** `onehop controller`: runs until a signal. Resolves with the exit code: 0 asked to stop, 2 wrong usage, 3 cannot run. */
-export async function runController(argv: readonly string[], version: string): Promise<number> {
-  const parsed = parseControllerSettings(argv, process.env, { hostname: hostname(), workingDirectory: process.cwd(), terminal: process.stderr.isTTY });
-  if ('help' in parsed) {
-    process.stdout.write(parsed.help);
-    return 0;
-  }
-  if ('errors' in parsed) {
-    process.stderr.write(`${parsed.errors.map((line) => `onehop controller: ${line}\n`).join('')}See 'onehop controller --help'.\n`);
-    return 2;
-  }
-  const { settings } = parsed;
-  const log = openLogger({ level: settings.logLevel, format: settings.logFormat, colorize: settings.logFormat === 'pretty' && process.stderr.isTTY });
-  const opened: CloseStep[] = [];
-  const signals = catchStopSignals({ withParent: process.env['npm_command'] !== undefined });
-  try {
-    await start(settings, version, log, opened);
-    return await runUntilSignal({
-      signals,
-      steps: () => opened.toReversed(),
-      deadlineMs: STOP_MS,
-      onStop: (reason) => log.info({ reason }, 'stopping'),
-      onClosed: (steps) => {
-        for (const step of steps) if (step.outcome !== 'closed') log.error({ step: step.name, outcome: step.outcome, error: step.error }, 'not closed cleanly');
-        log.info('stopped');
-      },
-    });
-  } catch (error) {
-    await closeInOrder(opened.toReversed(), { deadlineMs: 0, graceMs: 2_000, now: () => performance.now(), sleep });
-    if (error instanceof CodedError) process.stderr.write(`onehop controller: ${error.line}\n`);
-    else log.fatal({ error }, 'cannot start');
-    return error instanceof CodedError ? error.exitCode : 3;
-  }
+export function runController(argv: readonly string[], version: string): Promise<number> {
+  return runDaemon({
+    command: 'onehop controller',
+    parsed: parseControllerSettings(argv, process.env, { hostname: hostname(), workingDirectory: process.cwd(), terminal: process.stderr.isTTY }),
+    drainMs: () => STOP_MS,
+    start: async (settings, log, opened) => {
+      await start(settings, version, log, opened);
+      return {};
+    },
+  });
 }
 
 /** Opens everything in order; each part is noted in `opened`, to be closed in reverse: first the writes, then the Lease. */

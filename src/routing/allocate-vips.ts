@@ -25,10 +25,11 @@ export interface VipAllocation {
   readonly problems: readonly Problem[];
 }
 
-const globalKey = (name: string): string => `*/${name}`;
+/** Key of a global name. */
+export const globalKey = (name: string): string => `*/${name}`;
 
 /** A wish for one address: a route's own, or that of the global name that it holds. */
-interface Claim {
+export interface Claim {
   readonly key: string;
   readonly route: ServiceRoute;
   readonly pinned: string | undefined;

@@ -2,7 +2,7 @@ import { byCodeUnit, objectKey } from '../model/names.ts';
 import { problem, type Problem } from '../model/problem.ts';
 import type { ServiceRoute } from '../model/service-route.ts';
 import { ipv4ToNumber, isRouteVip, type VipPool } from '../model/vip-pool.ts';
-import { byAge, hashSlot, nextFree } from './allocate-vips.ts';
+import { byAge, globalKey, hashSlot, nextFree, type Claim } from './allocate-vips.ts';
 
 /*
  * What the controller of a cluster decides, where `allocate-vips` is for one agent and its files. Its ledger is keyed by address, so
@@ -63,17 +63,6 @@ const MAX_LEDGER_BYTES = 950_000;
 /** Address, separators, and what is noted when it is freed. */
 const ENTRY_BYTES = 90;
 const bytesOf = ({ key, namespace = '' }: Pick<VipRecord, 'key' | 'namespace'>): number => key.length + namespace.length + ENTRY_BYTES;
-
-export const globalKey = (name: string): string => `*/${name}`;
-
-/** A wish for one address: a route's own, or that of the global name that it holds. */
-interface Claim {
-  readonly key: string;
-  readonly route: ServiceRoute;
-  readonly pinned: string | undefined;
-  readonly field: 'status.vip' | 'status.globalVip';
-  readonly namespace?: string;
-}
 
 /**
  * Gives each route its VIP and each global name its holder and VIP.

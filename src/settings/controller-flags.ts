@@ -3,7 +3,6 @@ import type { VipPool } from '../model/vip-pool.ts';
 import { FLAGS, type Flag } from './flags.ts';
 import { printable } from '../model/problem.ts';
 import { isReservedPort } from '../model/reserved-ports.ts';
-import * as parse from './parsers.ts';
 import { parseTable } from './parse-table.ts';
 import { renderHelp } from './render-help.ts';
 import type { Facts, ListenAddress, Settings } from './settings.ts';
@@ -28,22 +27,8 @@ export interface ControllerSettings {
 
 /** Every flag of `onehop controller`. What agents have too must be the same on both. */
 export const CONTROLLER_FLAGS: { readonly [Key in keyof ControllerSettings]: Flag<ControllerSettings[Key]> } = {
-  kubeconfig: {
-    name: 'kubeconfig',
-    value: 'PATH',
-    default: '',
-    shownDefault: 'KUBECONFIG, else the credentials of the pod',
-    help: 'how the API server is reached',
-    parse: (text, facts) => (text === '' ? '' : parse.parsePath(text, facts.workingDirectory)),
-  },
-  systemNamespace: {
-    name: 'system-namespace',
-    value: 'NAME',
-    default: '',
-    shownDefault: "the pod's own, else onehop-system",
-    help: 'namespace of the election, the ledger of addresses and the reports of nodes',
-    parse: (text) => (text === '' ? '' : parse.parseNamespace(text)),
-  },
+  kubeconfig: FLAGS.kubeconfig,
+  systemNamespace: { ...FLAGS.systemNamespace, help: 'namespace of the election, the ledger of addresses and the reports of nodes' },
   zone: FLAGS.zone,
   globalNamespace: FLAGS.globalNamespace,
   vipPool: { ...FLAGS.vipPool, help: 'addresses for routes, the same as on the agents' },
