@@ -28,6 +28,8 @@ beforeAll(async () => {
   bench = await ControllerBench.open('rights-used', ['shop']);
   const { cluster, client } = bench;
   await cluster.kubectl(['apply', '-f', 'daemonset/components/startup-taint/rbac.yaml']);
+  // A pod is refused until the controller manager has made its namespace's account.
+  await cluster.kubectl(['-n', 'shop', 'wait', '--for=create', 'serviceaccount/default', '--timeout=60s']);
   // The agent's node, and another one that new pods must not come to yet.
   await cluster.apply(
     { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n1' } },
