@@ -7,10 +7,10 @@ import { onehopImage } from '../support/cluster/onehop-image.ts';
 import { Suites } from '../support/suites.ts';
 
 /**
- * `npm run test:cluster [-- [--fabric bgp|vxlan] [--keep] [FILE...]]`: first the tests of `api/` and `alone/`, which open clusters of their
- * own; then the others on a cluster of 3 nodes, on each fabric, those of `once/` on the first one only: what they show has nothing to do
- * with how packets get from node to node. With FILEs only those whose path contains one. On the shared cluster all of vitest runs in the
- * control plane's network, so that tests reach API server, nodes and pods in-process. --keep leaves it running.
+ * `npm run test:cluster [-- [--fabric bgp|vxlan] [--keep] [FILE...]]`: first the tests of `api/` (two files at a time) and `alone/`, which
+ * open clusters of their own; then the others on a cluster of 3 nodes, on each fabric, those of `once/` on the first one only: what they
+ * show has nothing to do with how packets get from node to node. With FILEs only those whose path contains one. On the shared cluster
+ * all of vitest runs in the control plane's network, so that tests reach API server, nodes and pods in-process. --keep leaves it running.
  */
 const NAME = process.env['ONEHOP_LAB'] ?? 'test';
 const NODES = 3;
@@ -27,8 +27,13 @@ process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
 
 const suites = new Suites();
-const own = testFiles('api', 'alone');
-if (own.length > 0) suites.run({ what: 'tests that open clusters of their own', config: CONFIG, files: own, env: { SUITE: 'own' } });
+for (const [folder, what] of [
+  ['api', 'tests on control planes of their own'],
+  ['alone', 'tests that want the machine for themselves'],
+] as const) {
+  const files = testFiles(folder);
+  if (files.length > 0) suites.run({ what, config: CONFIG, files, env: { SUITE: folder } });
+}
 for (const fabric of fabrics) {
   const shared = testFiles('.', ...(fabric === fabrics[0] ? ['once'] : []));
   if (shared.length > 0) await runOn(fabric, shared);
