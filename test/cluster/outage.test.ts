@@ -254,7 +254,7 @@ describe('it is back', () => {
   test('new names resolve: the cluster\'s DNS follows Services again', { timeout: 2 * BACK_MS }, async () => {
     // CoreDNS watches on its own; after a long absence of the API server it takes a while to come back.
     const isCallable = async (): Promise<boolean> => (await Promise.all(web.map((pod) => pod.call('http://fresh/')))).every(({ status }) => status === 200);
-    await eventually('all nodes call the new route by its name', isCallable, BACK_MS);
+    expect(await eventually('all nodes call the new route by its name', isCallable, BACK_MS)).toBe(true);
   });
 
   test('no call failed, before, during and after; nothing that was not changed was written', async () => {
