@@ -16,7 +16,7 @@ export type Binaries = (program: Program) => string;
 
 /**
  * Finds the programs: in a folder named by KUBEBUILDER_ASSETS, else in the cache, where missing ones are built from their Go
- * modules first: about 9 minutes for all on 2 cores, once.
+ * modules first: 6 to 9 minutes for all on 2 cores, once.
  * @throws Error when the build fails, for want of go say
  */
 export async function findBinaries(programs: readonly Program[] = PROGRAMS): Promise<Binaries> {
