@@ -5,7 +5,7 @@ import { Suites } from './support/suites.ts';
  * In CI a skipped test is an error.
  */
 const suites = new Suites();
-await suites.run({ what: 'unit, golden, property and integration tests', config: 'vitest.config.ts' });
-if (process.getuid?.() === 0) await suites.run({ what: 'lab tests in network namespaces', config: 'test/lab/vitest.config.ts' });
+suites.run({ what: 'unit, golden, property and integration tests', config: 'vitest.config.ts' });
+if (process.getuid?.() === 0) suites.run({ what: 'lab tests in network namespaces', config: 'test/lab/vitest.config.ts' });
 else process.stdout.write('\nThe lab tests (network namespaces) need root and were not run: sudo npm test\n');
 process.exitCode = suites.finish();

@@ -1,6 +1,5 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -38,21 +37,13 @@ export class Suites {
   readonly #totals = process.env['TEST_TOTALS'];
   readonly #counts: Counts = (readJson(this.#totals) as Counts | undefined) ?? { passed: 0, failed: 0, skipped: 0 };
 
-  /** Runs one suite. `aside`: beside others; what it prints is kept until it has ended, so that lines do not mix. */
-  async run({ what, config, files = [], env = {}, within = [] }: Suite, { aside = false }: { readonly aside?: boolean } = {}): Promise<void> {
-    process.stdout.write(`\n== ${what}${aside ? ': started' : ''}\n`);
-    const folder = mkdtempSync(join(this.#folder, 'suite-'));
-    const reportPath = join(folder, 'report.json');
-    const outputPath = join(folder, 'output');
+  run({ what, config, files = [], env = {}, within = [] }: Suite): void {
+    process.stdout.write(`\n== ${what}\n`);
+    const reportPath = join(this.#folder, 'report.json');
+    rmSync(reportPath, { force: true });
     const vitest = ['npx', 'vitest', 'run', '--config', config, '--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`, ...files];
     const [program = '', ...args] = [...within, ...vitest];
-    const output = aside ? openSync(outputPath, 'w') : undefined;
-    const child = spawn(program, args, { stdio: ['ignore', output ?? 'inherit', output ?? 'inherit'], env: { ...process.env, ...env } });
-    const [status] = (await once(child, 'exit')) as [number | null];
-    if (output !== undefined) {
-      closeSync(output);
-      process.stdout.write(`\n== ${what}\n${readFileSync(outputPath, 'utf8')}`);
-    }
+    const { status } = spawnSync(program, args, { stdio: 'inherit', env: { ...process.env, ...env } });
     const report = readJson(reportPath) as Report | undefined;
     this.#counts.passed += report?.numPassedTests ?? 0;
     // A suite that failed to load has no failed test of its own; a run without a report failed as a whole.
