@@ -4,9 +4,8 @@ import { BaseSequencer } from 'vitest/node';
 import type { TestSpecification } from 'vitest/node';
 
 /**
- * Run by test/cluster/run.ts, which says which suite: `api` and `alone` (files that open clusters of their own, those of `api` control planes
- * without nodes, which mostly wait: two files at a time) or `shared` (files that attach to the cluster that the runner has opened, one
- * after another: there are few cores).
+ * Run by test/cluster/run.ts, which says which suite: `api` and `alone` (files that open clusters of their own) or `shared` (files that attach
+ * to the cluster that the runner has opened). One file after another: there are few cores, and beside each other all take longer.
  */
 const suite = process.env['SUITE'] ?? 'shared';
 
@@ -30,8 +29,7 @@ export default defineConfig({
     testTimeout: 180_000,
     hookTimeout: 300_000,
     pool: 'forks',
-    fileParallelism: suite === 'api',
-    maxWorkers: 2,
+    fileParallelism: false,
     sequence: { sequencer: ByPath },
   },
 });
