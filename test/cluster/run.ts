@@ -8,9 +8,9 @@ import { Suites } from '../support/suites.ts';
 
 /**
  * `npm run test:cluster [-- [--fabric bgp|vxlan] [--keep] [FILE...]]`: first the tests of `api/` and `alone/`, which open clusters of their
- * own; then the others on a cluster of 3 nodes, on each fabric, those of `once/` on the first one only: what they
- * show has nothing to do with how packets get from node to node. With FILEs only those whose path contains one. On the shared cluster
- * all of vitest runs in the control plane's network, so that tests reach API server, nodes and pods in-process. --keep leaves it running.
+ * own; then the others on a cluster of 3 nodes, on each fabric, those of `once/` on the first one only: what they show has nothing to do
+ * with how packets get from node to node. With FILEs only those whose path contains one. On the shared cluster all of vitest runs in the
+ * control plane's network, so that tests reach API server, nodes and pods in-process. --keep leaves it running.
  */
 const NAME = process.env['ONEHOP_LAB'] ?? 'test';
 const NODES = 3;
