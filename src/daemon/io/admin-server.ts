@@ -1,6 +1,5 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import { connect } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import { chmod, rm } from 'node:fs/promises';
 import { CodedError, messageOf, systemCode } from '../../model/coded-error.ts';
@@ -9,6 +8,7 @@ import type { VipPool } from '../../model/vip-pool.ts';
 import { isHostCaller } from '../admin-access.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Readiness } from '../readiness.ts';
+import { isListenedOn } from './is-listened-on.ts';
 
 export interface AdminRequest {
   readonly method: 'GET' | 'POST';
@@ -200,7 +200,7 @@ function listening(server: Server, where: { path: string } | { host: string; por
 
 /** Binds the Unix socket in place of a dead process's; a living one's is left alone. */
 async function openUnixSocket(server: Server, path: string): Promise<void> {
-  if (await answers(path)) {
+  if (await isListenedOn(path)) {
     throw new CodedError({
       code: 'run-dir-in-use',
       message: `another agent answers on ${path}`,
@@ -222,17 +222,6 @@ async function openUnixSocket(server: Server, path: string): Promise<void> {
       error,
     );
   }
-}
-
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => resolve(false));
-  });
 }
 
 function asListenError(error: unknown, key: string): CodedError {

@@ -3,8 +3,8 @@
 // - A folder is removed only when no socket in it is listened on and nothing in it changed for a long time.
 // - `current` always is a whole symlink: it is renamed into place.
 import { readdir, readlink, rename, rm, stat, symlink } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { basename, dirname, join } from 'node:path';
+import { isListenedOn } from './is-listened-on.ts';
 
 /** Longer than a container waits in CrashLoopBackOff (5 min): a pod that will start again keeps its folder. */
 const FORGOTTEN_AFTER_MS = 10 * 60_000;
@@ -61,16 +61,4 @@ async function isForgotten(dir: string, nowMs: number): Promise<boolean> {
   const sockets = (await readdir(dir, { withFileTypes: true }).catch(() => [])).filter((entry) => entry.isSocket());
   for (const { name } of sockets) if (await isListenedOn(join(dir, name))) return false;
   return true;
-}
-
-/** True when a process listens, also one that hangs. What cannot be told counts as listening: another uid's, a full backlog. */
-function isListenedOn(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', (error: NodeJS.ErrnoException) => resolve(!['ENOENT', 'ECONNREFUSED', 'ENOTDIR'].includes(error.code ?? '')));
-  });
 }

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { CONTROLLER_FLAGS, parseControllerSettings } from '../../../src/settings/controller-flags.ts';
 
-const facts = { hostname: 'Pod-1', workingDirectory: '/work', terminal: false };
+const facts = { hostname: 'Pod-1', workingDirectory: '/home/ops', terminal: false };
 const parse = (argv: readonly string[], env = {}) => parseControllerSettings(argv, env, facts);
 
 test('the defaults', () => {
@@ -12,7 +12,7 @@ test('the defaults', () => {
 
 test('flags stand above variables', () => {
   const parsed = parse(['--kubeconfig', 'kc', '--startup-taint=onehop.paas.io/not-ready', '--identity', 'a'], { ONEHOP_IDENTITY: 'b', ONEHOP_ZONE: 'z.test' });
-  expect(parsed).toMatchObject({ settings: { kubeconfig: '/work/kc', startupTaint: 'onehop.paas.io/not-ready', identity: 'a', zone: 'z.test' } });
+  expect(parsed).toMatchObject({ settings: { kubeconfig: '/home/ops/kc', startupTaint: 'onehop.paas.io/not-ready', identity: 'a', zone: 'z.test' } });
 });
 
 test.each([
