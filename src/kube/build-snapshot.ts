@@ -65,6 +65,7 @@ export function buildSnapshot(
     pods: listOf('Pod'),
     nodes: listOf('Node'),
     serviceAccounts: listOf('ServiceAccount'),
+    tokenCodes: [],
     problems,
   };
   return { snapshot, effective };

@@ -1,9 +1,13 @@
 import { byCodeUnit } from '../model/names.ts';
 import type { Problem } from '../model/problem.ts';
 import type { Snapshot } from '../model/snapshot.ts';
+import type { TokenCode } from '../model/token.ts';
 import { judge, type RefusedRegexes } from './build-snapshot.ts';
 import type { Kind, KindTypes, ParsedObject } from './parsed-object.ts';
 import { SortedObjects } from './sorted-objects.ts';
+
+/** Always the same list: a change of identity means a change. */
+const NO_CODES: readonly TokenCode[] = [];
 
 /** Objects that changed, by key; undefined: it is gone. */
 export type Changes = ReadonlyMap<string, ParsedObject | undefined>;
@@ -71,6 +75,7 @@ export class ClusterContent {
       pods: Pod.list,
       nodes: Node.list,
       serviceAccounts: ServiceAccount.list,
+      tokenCodes: NO_CODES,
       problems: this.#allProblems,
     };
     const before = this.#snapshot;

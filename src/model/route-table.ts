@@ -1,5 +1,6 @@
 import type { Problem } from './problem.ts';
 import type { BalanceAlgorithm, BreakerSpec, Locality, Protocol, RouteSpec, RuleType } from './service-route.ts';
+import type { TokenCode } from './token.ts';
 
 export type Tier = 'node' | 'zone' | 'any';
 
@@ -58,6 +59,8 @@ export interface Access {
   readonly defaultAllow: boolean;
   /** Addresses of this node's pods that the entries match, sorted. */
   readonly exceptions: readonly string[];
+  /** The same entries for callers known by a token alone: `namespace/name` of ServiceAccounts, sorted. Service entries never match those. */
+  readonly accounts: readonly string[];
   /** Whether the ServiceRoute has entries at all (false and defaultAllow: no ACL rule is needed). */
   readonly hasEntries: boolean;
 }
@@ -82,6 +85,9 @@ export interface Route {
   readonly locality: Locality;
   readonly timeout: RouteSpec['timeout'];
   readonly retries: RouteSpec['retries'];
+  readonly rateLimit?: RouteSpec['rateLimit'];
+  /** Absent: no access log. */
+  readonly log?: { readonly mode: 'Errors' | 'Sampled'; readonly percent: number };
   /** Name or number of `spec.port.targetPort`, for SRV names. */
   readonly targetPort?: string | number;
   readonly problems: readonly Problem[];
@@ -108,6 +114,8 @@ export interface CallerTable {
   readonly pods: readonly Caller[];
   readonly unknownPrefixes: readonly string[];
   readonly hostPrefixes: readonly string[];
+  /** `--trusted-callers`, for callers known by a token alone: a whole namespace, or one ServiceAccount of it. */
+  readonly trusted: readonly { readonly namespace: string; readonly serviceAccount?: string }[];
 }
 
 /** What one node serves: the complete, sorted result of a Snapshot. */
@@ -117,6 +125,8 @@ export interface RouteTable {
   /** Sorted by namespace and name. Every route has a VIP. */
   readonly routes: readonly Route[];
   readonly callers: CallerTable;
+  /** Opaque caller codes, by digest. */
+  readonly tokenCodes: readonly TokenCode[];
   /** All problems, the routes' own and the snapshot's, sorted. */
   readonly problems: readonly Problem[];
 }

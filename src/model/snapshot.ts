@@ -1,5 +1,6 @@
 import type { Origin, Problem } from './problem.ts';
 import type { ServiceRoute } from './service-route.ts';
+import type { TokenCode } from './token.ts';
 
 export interface ServicePort {
   /** Absent on a Service's only, unnamed port. */
@@ -88,6 +89,8 @@ export interface Snapshot {
   readonly pods: readonly Pod[];
   readonly nodes: readonly Node[];
   readonly serviceAccounts: readonly ServiceAccount[];
+  /** Opaque caller codes, sorted by digest. */
+  readonly tokenCodes: readonly TokenCode[];
   readonly problems: readonly Problem[];
   /** The API server's resourceVersion up to which ServiceRoutes are known; absent on files. */
   readonly resourceVersion?: string;

@@ -56,6 +56,7 @@ export function buildCallers(
       pods: callers.sort((a, b) => byCodeUnit(a.address, b.address)),
       unknownPrefixes: pool.loopback ? [LOOPBACK_POD_PREFIX] : [],
       hostPrefixes: [...new Set([pool.cidr, ...(pool.cidr6 === undefined ? [] : [pool.cidr6]), '127.0.0.0/8', '::1/128', ...ownAddresses.map(singleAddress)])].sort(byCodeUnit),
+      trusted,
     },
     problems,
   };
@@ -134,10 +135,20 @@ export function indexCallers(table: CallerTable): CallersByEntry {
 /** An ACL in addresses of this node's pods. */
 export function buildAccess(namespace: string, acl: Acl, callers: CallersByEntry): Access {
   const exceptions = new Set<string>();
+  const accounts = new Set<string>();
   for (const entry of acl.entries) {
     const key = objectKey(entry);
-    if (entry.kind !== 'Service') for (const address of callers.get(`sa:${key}`) ?? []) exceptions.add(address);
+    if (entry.kind !== 'Service') {
+      accounts.add(key);
+      for (const address of callers.get(`sa:${key}`) ?? []) exceptions.add(address);
+    }
     if (entry.kind !== 'ServiceAccount') for (const address of callers.get(`svc:${key}`) ?? []) exceptions.add(address);
   }
-  return { namespace, defaultAllow: acl.defaultAllow, exceptions: [...exceptions].sort(byCodeUnit), hasEntries: acl.entries.length > 0 };
+  return {
+    namespace,
+    defaultAllow: acl.defaultAllow,
+    exceptions: [...exceptions].sort(byCodeUnit),
+    accounts: [...accounts].sort(byCodeUnit),
+    hasEntries: acl.entries.length > 0,
+  };
 }

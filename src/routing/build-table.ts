@@ -54,6 +54,7 @@ export function buildTable(snapshot: Snapshot, options: RoutingOptions, ledger: 
       ...(zone === undefined ? {} : { zone }),
       routes: [...entries.values()].map(({ route }) => route).sort((a, b) => byCodeUnit(a.namespace, b.namespace) || byCodeUnit(a.name, b.name)),
       callers: shared.callers.table,
+      tokenCodes: snapshot.tokenCodes,
       problems: sortProblems([...found, ...[...entries.values()].flatMap(({ resolved }) => resolved.problems)]),
     },
     ledger: allocation.ledger,

@@ -84,7 +84,7 @@ describe('choosing and refusing', () => {
 
   it('isolates namespaces, opens the global address, and follows the acl', async () => {
     const server = await named('ok');
-    const open = { defaultAllow: true, hasEntries: true, namespace: 'b', exceptions: [POD_B] };
+    const open = { defaultAllow: true, hasEntries: true, namespace: 'b', exceptions: [POD_B], accounts: [] };
     await serving(route('svc', VIP, [version('v', [server.at])], { globalVip: GLOBAL }), route('acl', '127.73.10.3', [version('v', [server.at])], { access: open }));
     expect(await call(VIP, { from: POD_B })).toMatchObject({ status: 200, body: 'ok' });
     expect(await call(VIP, { from: POD_A })).toMatchObject({ status: 403, reason: 'namespace-isolated' });

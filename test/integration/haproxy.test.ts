@@ -77,7 +77,7 @@ describe('a real HAProxy', () => {
 
   it('applies the ACL by address, changed without a reload', async () => {
     const route = (defaultAllow: boolean, exceptions: readonly string[]): Route =>
-      aRoute('cart', { vip: VIP, listen: 8080, versions: [a], access: { namespace: 'shop', defaultAllow, exceptions, hasEntries: true } });
+      aRoute('cart', { vip: VIP, listen: 8080, versions: [a], access: { namespace: 'shop', defaultAllow, exceptions, accounts: [], hasEntries: true } });
     await serve([route(false, [SHOP_POD])]);
     expect((await call(SHOP_POD, VIP)).status).toBe(200);
     expect(await call('127.0.0.1', VIP)).toMatchObject({ status: 403, reason: 'acl-denied' });

@@ -12,7 +12,7 @@ export function dnsRoute(from: Partial<Route> & Pick<Route, 'namespace' | 'name'
     rule: { type: '' },
     choice: { kind: 'none' },
     versions: [],
-    access: { namespace: from.namespace, defaultAllow: true, exceptions: [], hasEntries: false },
+    access: { namespace: from.namespace, defaultAllow: true, exceptions: [], accounts: [], hasEntries: false },
     locality: 'PreferLocal',
     timeout: { connectMs: 250, requestMs: 60_000 },
     retries: { attempts: 3, on: ['connect-failure'], nonIdempotent: false },

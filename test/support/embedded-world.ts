@@ -16,6 +16,7 @@ export const CALLERS: CallerTable = {
   pods: [caller(POD_A, 'a'), caller(POD_B, 'b'), caller(TRUSTED, 'ops', true)],
   unknownPrefixes: ['127.88.0.0/16'],
   hostPrefixes: ['127.73.0.0/16', '127.0.0.0/8'],
+  trusted: [],
 };
 
 export const endpoint = (address: string, port: number, tier: Endpoint['tier'] = 'node'): Endpoint => ({ address, port, tier, state: 'ready' });
@@ -32,7 +33,7 @@ export const route = (name: string, vip: string, versions: readonly Version[], m
   rule: { type: '' },
   choice: { kind: 'fixed', version: 0 },
   versions,
-  access: { namespace: 'b', defaultAllow: true, exceptions: [], hasEntries: false },
+  access: { namespace: 'b', defaultAllow: true, exceptions: [], accounts: [], hasEntries: false },
   locality: 'PreferLocal',
   timeout: { connectMs: 250, requestMs: 5_000 },
   retries: { attempts: 3, on: ['connect-failure', 'empty-response', 'response-timeout'], nonIdempotent: false },
@@ -40,7 +41,7 @@ export const route = (name: string, vip: string, versions: readonly Version[], m
   ...more,
 });
 
-export const table = (routes: readonly Route[], callers = CALLERS): RouteTable => ({ node: 'n1', routes, callers, problems: [] });
+export const table = (routes: readonly Route[], callers = CALLERS): RouteTable => ({ node: 'n1', routes, callers, tokenCodes: [], problems: [] });
 
 export interface Running {
   readonly at: Endpoint;

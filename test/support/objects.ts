@@ -67,5 +67,5 @@ export function pod(key: string, address: string, over: Partial<Pod> = {}): Pod 
 export const node = (name: string, zone?: string, addresses: readonly string[] = []): Node => ({ name, addresses, podGateways: [], ...(zone === undefined ? {} : { zone }) });
 
 export function snapshot(over: Partial<Snapshot>): Snapshot {
-  return { serviceRoutes: [], services: [], endpointSlices: [], pods: [], nodes: [], serviceAccounts: [], problems: [], ...over };
+  return { serviceRoutes: [], services: [], endpointSlices: [], pods: [], nodes: [], serviceAccounts: [], tokenCodes: [], problems: [], ...over };
 }

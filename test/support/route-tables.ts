@@ -22,7 +22,7 @@ export const aRoute = (name: string, more: Partial<Route> & Pick<Route, 'vip' | 
   invalid: false,
   rule: { type: '' },
   choice: { kind: 'fixed', version: 0 },
-  access: { namespace: more.namespace ?? 'shop', defaultAllow: true, exceptions: [], hasEntries: false },
+  access: { namespace: more.namespace ?? 'shop', defaultAllow: true, exceptions: [], accounts: [], hasEntries: false },
   locality: 'PreferLocal',
   timeout: { connectMs: 250, requestMs: 60_000 },
   retries: { attempts: 3, on: ['connect-failure', 'empty-response', 'response-timeout'], nonIdempotent: false },
@@ -42,6 +42,6 @@ export const aCaller = (address: string, more: Partial<Caller> = {}): Caller => 
 });
 
 /** Callers on loopback: pods, 127.88/16 unknown, the rest of 127/8 host. */
-export const loopbackCallers = (pods: readonly Caller[]): CallerTable => ({ pods, unknownPrefixes: ['127.88.0.0/16'], hostPrefixes: ['127.0.0.0/8'] });
+export const loopbackCallers = (pods: readonly Caller[]): CallerTable => ({ pods, unknownPrefixes: ['127.88.0.0/16'], hostPrefixes: ['127.0.0.0/8'], trusted: [] });
 
-export const aTable = (routes: readonly Route[], pods: readonly Caller[] = []): RouteTable => ({ node: 'node-1', routes, callers: loopbackCallers(pods), problems: [] });
+export const aTable = (routes: readonly Route[], pods: readonly Caller[] = []): RouteTable => ({ node: 'node-1', routes, callers: loopbackCallers(pods), tokenCodes: [], problems: [] });

@@ -9,7 +9,7 @@ const MAX_HELD = 2_000;
 
 /** Knows callers by address and holds those it does not know until the table says otherwise. */
 export class Admission {
-  #index: CallerIndex = buildCallerIndex({ pods: [], unknownPrefixes: [], hostPrefixes: [] });
+  #index: CallerIndex = buildCallerIndex({ pods: [], unknownPrefixes: [], hostPrefixes: [], trusted: [] });
   readonly #held = new Set<() => void>();
 
   setCallers(callers: CallerTable): void {

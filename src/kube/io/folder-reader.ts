@@ -157,6 +157,7 @@ function keepIdentity(before: Snapshot, after: Snapshot): Snapshot {
     pods: keep(before.pods, after.pods),
     nodes: keep(before.nodes, after.nodes),
     serviceAccounts: keep(before.serviceAccounts, after.serviceAccounts),
+    tokenCodes: keep(before.tokenCodes, after.tokenCodes),
     problems,
   };
   return (Object.keys(kept) as (keyof Snapshot)[]).every((list) => kept[list] === before[list]) ? before : kept;

@@ -299,7 +299,7 @@ describe('credentials', () => {
 
 describe('the report of a node', () => {
   const table: Pick<RouteTable, 'routes' | 'problems'> = { routes: [], problems: [] };
-  const snapshot = { serviceRoutes: [], services: [], endpointSlices: [], pods: [], nodes: [], serviceAccounts: [], problems: [], resourceVersion: '42' };
+  const snapshot = { serviceRoutes: [], services: [], endpointSlices: [], pods: [], nodes: [], serviceAccounts: [], tokenCodes: [], problems: [], resourceVersion: '42' };
 
   test('is a Lease that the node owns', async () => {
     const client = keep(openApiClient(await asAgent(), { userAgent: 'test' }));

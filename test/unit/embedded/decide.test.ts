@@ -24,7 +24,7 @@ const outcome = (of: Route, more: Partial<Call> = {}): string => {
 const split: Choice = { kind: 'weighted', total: 100, shares: [{ below: 30, version: 0 }, { below: 80, version: 1 }] };
 const header: Choice = { kind: 'header', header: 'X-Version' };
 const fixed: Choice = { kind: 'fixed', version: 0 };
-const acl = (defaultAllow: boolean, exceptions: readonly string[]): Partial<Route> => ({ access: { namespace: 'b', defaultAllow, exceptions, hasEntries: true } });
+const acl = (defaultAllow: boolean, exceptions: readonly string[]): Partial<Route> => ({ access: { namespace: 'b', defaultAllow, exceptions, accounts: [], hasEntries: true } });
 
 describe('decide', () => {
   it.each<[string, Route, Partial<Call>, string]>([

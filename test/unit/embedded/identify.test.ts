@@ -6,6 +6,7 @@ const index = buildCallerIndex({
   pods: [caller('10.244.1.7', 'a'), caller('127.88.0.9', 'b'), caller('fd00:0:0::7', 'six')],
   unknownPrefixes: ['127.88.0.0/16'],
   hostPrefixes: ['169.254.192.0/19', '192.168.1.5/32', '127.0.0.0/8', 'fd77::/64', 'not a prefix'],
+  trusted: [],
 });
 
 describe('identify', () => {

@@ -26,7 +26,7 @@ describe('planTransfer', () => {
     ['a field', { listen: 81 }],
     ['a field that appears', { globalVip: '10.0.0.9' }],
     ['a version that goes', { versions: [] }],
-    ['an exception of the acl', { access: { namespace: 'b', defaultAllow: true, exceptions: ['10.0.0.1'], hasEntries: true } }],
+    ['an exception of the acl', { access: { namespace: 'b', defaultAllow: true, exceptions: ['10.0.0.1'], accounts: [], hasEntries: true } }],
   ])('sees %s', (_name, more) => {
     expect(planTransfer(sent, table([{ ...one(), ...more }, two()])).changed).toHaveLength(1);
   });

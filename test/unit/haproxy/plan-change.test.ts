@@ -12,7 +12,7 @@ const options = { runDir: '/run/onehop', drainTimeoutSeconds: 60, fileDescriptor
 const render = (routes: readonly Route[], callers: readonly string[] = []): RenderedConfig => renderConfig(aTable(routes, callers.map((address) => aCaller(address))), options);
 const version = aVersion('v', [anEndpoint('10.1.1.1', 80)]);
 const route = (name: string, more: Partial<Route> = {}): Route => aRoute(name, { vip: '169.254.193.1', listen: 80, versions: [version], ...more });
-const acl = (exceptions: readonly string[], defaultAllow = true): Partial<Route> => ({ access: { namespace: 'shop', defaultAllow, exceptions, hasEntries: true } });
+const acl = (exceptions: readonly string[], defaultAllow = true): Partial<Route> => ({ access: { namespace: 'shop', defaultAllow, exceptions, accounts: [], hasEntries: true } });
 const weights = (below: number): Partial<Route> => ({ choice: { kind: 'weighted', total: 100, shares: [{ below, version: 0 }] } });
 
 describe('planChange', () => {

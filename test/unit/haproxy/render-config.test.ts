@@ -25,7 +25,7 @@ const tables: Readonly<Record<string, RouteTable>> = {
         listen: 80,
         versions: [aVersion('cart-a', [local], { backup: [remote] }), aVersion('cart-b', both), aVersion('cart-c', [])],
         choice: { kind: 'weighted', total: 100, shares: [{ below: 70, version: 0 }, { below: 90, version: 1 }], otherwise: 2 },
-        access: { namespace: 'shop', defaultAllow: true, exceptions: ['10.244.1.7'], hasEntries: true },
+        access: { namespace: 'shop', defaultAllow: true, exceptions: ['10.244.1.7'], accounts: [], hasEntries: true },
       }),
     ],
     [aCaller('10.244.1.7'), aCaller('10.244.1.8', { trusted: true }), aCaller('not an address')],
@@ -42,7 +42,7 @@ const tables: Readonly<Record<string, RouteTable>> = {
       choice: { kind: 'header', header: "X-Ver'$#" },
       timeout: { connectMs: 100, requestMs: 90_000 },
       retries: { attempts: 1, on: ['connect-failure'], nonIdempotent: false },
-      access: { namespace: 'shop', defaultAllow: false, exceptions: [], hasEntries: false },
+      access: { namespace: 'shop', defaultAllow: false, exceptions: [], accounts: [], hasEntries: false },
     }),
   ]),
   'tcp, an invalid spec, no version at all': aTable([
