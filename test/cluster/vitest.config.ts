@@ -29,7 +29,7 @@ export default defineConfig({
     testTimeout: 180_000,
     hookTimeout: 300_000,
     pool: 'forks',
-    fileParallelism: false,
+    ...(suite === 'api' ? { maxWorkers: 2 } : { fileParallelism: false }),
     sequence: { sequencer: ByPath },
   },
 });
