@@ -17,9 +17,9 @@ export type RefusalCode =
 /** Header that carries a refusal's code; requests and responses of others never keep an `x-onehop-*` header. */
 export const REASON_HEADER = 'x-onehop-reason';
 
-/** HTTP status and one-line body of each refusal (`bad-token` is 403 when the token verifies but contradicts the pod). */
+/** HTTP status and one-line body of each refusal; of `bad-token` there is a second status, {@link CONTRADICTED_STATUS}. */
 export const REFUSALS: Readonly<Record<RefusalCode, { readonly status: number; readonly text: string }>> = {
-  'bad-token': { status: 401, text: 'the caller token cannot be verified' },
+  'bad-token': { status: 401, text: 'the token of the caller is not accepted' },
   'caller-unknown': { status: 403, text: 'the caller is not a known pod of this node' },
   'namespace-isolated': { status: 403, text: "the route is private to its namespace; public routes are called by their global name" },
   'acl-denied': { status: 403, text: "the route's acl does not allow this caller" },
@@ -33,3 +33,6 @@ export const REFUSALS: Readonly<Record<RefusalCode, { readonly status: number; r
   'upstream-reset': { status: 502, text: 'the server closed the connection before a complete answer' },
   'upstream-timeout': { status: 504, text: 'the server did not answer in time' },
 };
+
+/** Status of `bad-token` when the token verifies but names another ServiceAccount than the calling pod has. */
+export const CONTRADICTED_STATUS = 403;

@@ -5,6 +5,7 @@ import { objectKey } from '../../model/names.ts';
 import type { Problem } from '../../model/problem.ts';
 import type { Proxy } from '../../model/proxy.ts';
 import type { Route, RouteTable } from '../../model/route-table.ts';
+import type { OnTokensChanged, VerifyToken } from '../../model/token.ts';
 import { planTransfer } from '../serve-table.ts';
 import type { WorkerAnswer, WorkerOrder, WorkerSettings } from '../worker-messages.ts';
 import { Counters } from './counters.ts';
@@ -13,6 +14,9 @@ import type { EmbeddedStatus } from './counters.ts';
 export interface EmbeddedProxyOptions {
   /** Removed from requests before they are forwarded. Default `X-Onehop-Token`. */
   readonly tokenHeader?: string;
+  /** Absent: every token is refused. */
+  readonly verifyToken?: VerifyToken;
+  readonly onTokensChanged?: OnTokensChanged;
   /** Told when the worker died; it is started again with the last table. */
   readonly onFault?: (error: Error) => void;
 }

@@ -1,6 +1,7 @@
 import { access, constants, mkdir, readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { CodedError } from '../../model/coded-error.ts';
+import type { OnTokensChanged, VerifyToken } from '../../model/token.ts';
 import { isSupported } from '../features.ts';
 import type { RenderOptions } from '../render-options.ts';
 import { HaproxyProxy } from './haproxy-proxy.ts';
@@ -20,6 +21,9 @@ export interface HaproxyOptions {
   /** Default: the machine's processors, at most 16. */
   readonly threads?: number;
   readonly tokenHeader?: string;
+  /** Absent: every token is refused. */
+  readonly verifyToken?: VerifyToken;
+  readonly onTokensChanged?: OnTokensChanged;
   readonly events?: Partial<HaproxyEvents>;
 }
 
