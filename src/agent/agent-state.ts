@@ -6,6 +6,7 @@ import { problemLine, type Problem } from '../model/problem.ts';
 import type { Proxy } from '../model/proxy.ts';
 import type { Settings } from '../settings/settings.ts';
 import { addAgentMetrics, type Observed } from './agent-metrics.ts';
+import { sourceName } from './open-source.ts';
 import { ProblemLog } from './problem-log.ts';
 import type { InEffect } from './reconcile.ts';
 import { buildRoutesView } from './routes-view.ts';
@@ -19,6 +20,7 @@ export class AgentState {
   readonly #log: Logger;
   readonly #problemLog = new ProblemLog();
   #effect: InEffect | undefined;
+  #stale = false;
 
   constructor(settings: Settings, log: Logger) {
     this.#settings = settings;
@@ -29,9 +31,10 @@ export class AgentState {
     return this.#effect;
   }
 
-  /** A pass is through. */
-  publish(effect: InEffect): void {
+  /** A pass is through; `stale`: of the stored Snapshot. */
+  publish(effect: InEffect, stale: boolean): void {
     this.#effect = effect;
+    this.#stale = stale;
     const { appeared, resolved, waiting } = this.#problemLog.update(this.#problems(), MAX_LOGGED);
     for (const one of appeared) this.#log[one.severity === 'error' ? 'error' : 'warn']({ code: one.code, object: one.object }, problemLine(one));
     for (const one of resolved) this.#log.info(`resolved: ${problemLine(one)}`);
@@ -55,12 +58,12 @@ export class AgentState {
       if (effect === undefined) return { status: 503, body: 'no table is in effect yet; see /readyz\n' };
       return { contentType: 'application/json', body: `${JSON.stringify(render(effect))}\n` };
     };
-    const { source, zone, globalNamespace, vipPool: pool, dnsListen } = this.#settings;
-    const sourceName = source.kind === 'dir' ? `dir:${source.path}` : source.kind;
+    const { zone, globalNamespace, vipPool: pool, dnsListen } = this.#settings;
+    const source = sourceName(this.#settings);
     return {
       '/routes': {
         access: 'host',
-        handler: whenReady(({ table, generation, problems }) => buildRoutesView(table, { generation, source: sourceName, proxy, problems })),
+        handler: whenReady(({ table, generation, problems }) => buildRoutesView(table, { generation, source, stale: this.#stale, proxy, problems })),
       },
       '/table': {
         access: 'host',

@@ -23,10 +23,12 @@ import type { Settings } from '../settings/settings.ts';
 import { AgentState } from './agent-state.ts';
 import { openDnsFront } from './dns-front.ts';
 import { openHandOver } from './hand-over.ts';
-import { openLedgerFile } from '../routing/io/ledger-file.ts';
+import { LastKnownGood } from './last-known-good.ts';
+import { openLedgerFile } from '../state/io/ledger-file.ts';
+import { openSnapshotFile } from '../state/io/open-snapshot-file.ts';
 import { openNodeNetwork } from './node-network.ts';
 import { openProxy } from './open-proxy.ts';
-import { openSource } from './open-source.ts';
+import { openSource, sourceName } from './open-source.ts';
 import { ProxyReadiness } from './proxy-readiness.ts';
 import { reconcile } from './reconcile.ts';
 import { PORT_REST_MS, RestingPorts } from './resting-ports.ts';
@@ -95,7 +97,6 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   const restingPorts = new RestingPorts(settings.vipPool.loopback ? 0 : PORT_REST_MS);
   const runner = new SerialRunner<Snapshot>({
     apply: async (snapshot) => {
-      readiness.done('source');
       const effect = await reconcile(
         {
           now: Date.now,
@@ -122,8 +123,10 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
         snapshot,
         state.effect ?? { generation: 0, ledger: ledgerFile.ledger },
       );
-      state.publish(effect);
-      source.report(snapshot, effect.table, effect.problems);
+      state.publish(effect, lastKnownGood.isStale(snapshot));
+      // What the API server has never said is no news to it.
+      if (!lastKnownGood.isStale(snapshot)) source.report(snapshot, effect.table, effect.problems);
+      lastKnownGood.inEffect(snapshot);
       const stuck = effect.problems.find(({ object }) => object.kind === 'Node');
       proxyReadiness.passed(stuck !== undefined && proxy.listeners().size === 0 ? problemLine(stuck) : undefined);
       readiness.done('dns');
@@ -139,15 +142,26 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   });
   opened.push({ name: 'reconciler', close: () => runner.close() });
 
+  const serve = (snapshot: Snapshot): void => {
+    latest = snapshot;
+    runner.want(snapshot);
+  };
+  const lastKnownGood = new LastKnownGood({
+    file: openSnapshotFile({ stateDir: settings.stateDir, owner: { node: settings.nodeName, source: sourceName(settings) }, onTrouble: (line) => log.warn(line) }),
+    readiness,
+    log,
+    serve,
+  });
+  lastKnownGood.addMetrics(metrics);
+  opened.push({ name: 'snapshot', close: () => lastKnownGood.close() });
   const objects = await source.listen({
     checkRegexes,
     onSnapshot: (snapshot) => {
-      latest = snapshot;
-      runner.want(snapshot);
+      lastKnownGood.delivered();
+      serve(snapshot);
     },
-    onWaiting: (why) => {
-      if (readiness.why('source') !== why) log.warn(`waiting for the source: ${why}`);
-      readiness.pending('source', why);
+    onWaiting: (why, refused = false) => {
+      lastKnownGood.waiting(why, refused);
     },
     onError: (error) => log.error({ error: messageOf(error) }, 'the source failed and is tried again'),
   });

@@ -16,8 +16,8 @@ export interface SourceListener {
   readonly checkRegexes: CheckRegexes;
   /** Each Snapshot that differs from the one before. */
   readonly onSnapshot: (snapshot: Snapshot) => void;
-  /** As long as there is none: one line that says why. */
-  readonly onWaiting: (why: string) => void;
+  /** As long as there is none: one line that says why. `refused`: the source answers and denies; waiting alone does not mend that. */
+  readonly onWaiting: (why: string, refused?: boolean) => void;
   readonly onError: (error: Error) => void;
 }
 
@@ -33,6 +33,9 @@ export interface AgentSource {
   close(): Promise<void>;
 }
 
+/** The source in `/routes` and on disk: `kubernetes`, or `dir:PATH`. */
+export const sourceName = ({ source }: Pick<Settings, 'source'>): string => (source.kind === 'dir' ? `dir:${source.path}` : source.kind);
+
 const DEFAULT_SYSTEM_NAMESPACE = 'onehop-system';
 
 /**
@@ -43,7 +46,7 @@ export async function openSource(settings: Settings, version: string, metrics: M
   const { source } = settings;
   if (source.kind === 'kubernetes') return openCluster(settings, version, metrics, log);
   return {
-    name: `dir:${source.path}`,
+    name: sourceName(settings),
     waitsFor: 'the first snapshot',
     listen: (listener) => openFolderSource({ path: source.path, globalNamespace: settings.globalNamespace, ...listener }),
     report: () => {},

@@ -6,7 +6,7 @@ import { problem, type Problem } from '../model/problem.ts';
 import { listenerKey, type Proxy } from '../model/proxy.ts';
 import type { RouteTable } from '../model/route-table.ts';
 import type { Snapshot } from '../model/snapshot.ts';
-import type { VipLedger } from '../routing/allocate-vips.ts';
+import type { VipLedger } from '../model/vip-ledger.ts';
 import { routeListeners, withholdRoutes, type RefusedListener } from './withhold-routes.ts';
 
 /** What a pass acts on. */

@@ -8,6 +8,8 @@ export interface InEffect {
   readonly generation: number;
   /** `dir:PATH` or `kubernetes`. */
   readonly source: string;
+  /** The source does not answer: its objects are those of the stored Snapshot. */
+  readonly stale: boolean;
   readonly proxy: 'haproxy' | 'embedded';
   /** Problems found while applying, besides those of the table. */
   readonly problems: readonly Problem[];
@@ -19,6 +21,7 @@ export function buildRoutesView(table: RouteTable, effect: InEffect): object {
     node: table.node,
     generation: effect.generation,
     source: effect.source,
+    ...(effect.stale ? { stale: true } : {}),
     proxy: effect.proxy,
     routes: table.routes.map((route) => viewRoute(route, table, effect.problems)),
     problems: [...table.problems, ...effect.problems],

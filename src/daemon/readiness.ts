@@ -9,6 +9,7 @@ export interface PendingTask {
 /** A set of named pending tasks: ready when there is none. A finished task can become pending again. */
 export class Readiness {
   readonly #pending = new Map<string, string>();
+  readonly #notes = new Map<string, string>();
 
   constructor(tasks: Readonly<Record<string, string>> = {}) {
     for (const [task, why] of Object.entries(tasks)) this.pending(task, why);
@@ -21,6 +22,12 @@ export class Readiness {
 
   done(task: string): void {
     this.#pending.delete(task);
+  }
+
+  /** Something to know about a task that is done; undefined: no longer. */
+  note(task: string, text: string | undefined): void {
+    if (text === undefined) this.#notes.delete(task);
+    else this.#notes.set(task, printable(text));
   }
 
   /** What `task` waits for; undefined when it is done. */
@@ -37,8 +44,9 @@ export class Readiness {
     return [...this.#pending].map(([task, why]) => ({ task, why })).sort((a, b) => byCodeUnit(a.task, b.task));
   }
 
-  /** The body of `/readyz`: `ready`, or one line per pending task. */
+  /** The body of `/readyz`: `ready`, or one line per pending task; then one line per note. */
   describe(): string {
-    return this.ready ? 'ready\n' : this.tasks().map(({ task, why }) => `${task}: ${why}\n`).join('');
+    const lines = this.ready ? ['ready'] : this.tasks().map(({ task, why }) => `${task}: ${why}`);
+    return [...lines, ...[...this.#notes].map(([task, text]) => `${task}: ${text}`), ''].join('\n');
   }
 }

@@ -2,7 +2,7 @@ import { buildZone } from '../dns/build-zone.ts';
 import type { Zone } from '../dns/zone.ts';
 import type { Route, RouteTable } from '../model/route-table.ts';
 import type { Snapshot } from '../model/snapshot.ts';
-import type { VipLedger } from '../routing/allocate-vips.ts';
+import type { VipLedger } from '../model/vip-ledger.ts';
 import { buildTable } from '../routing/build-table.ts';
 import type { RoutingOptions } from '../routing/routing-options.ts';
 import type { TableMemory } from '../routing/table-memory.ts';

@@ -1,20 +1,11 @@
 import { byCodeUnit, objectKey } from '../model/names.ts';
 import { problem, type Problem } from '../model/problem.ts';
 import type { ServiceRoute } from '../model/service-route.ts';
+import type { VipHolding, VipLedger } from '../model/vip-ledger.ts';
 import { isRouteVip, numberToIpv4, type VipPool } from '../model/vip-pool.ts';
 
 /** A freed VIP, or a global name whose holder went, is given to nobody else for this long: stale DNS must not cross tenants. */
 export const VIP_QUARANTINE_MS = 2 * 60 * 60 * 1000;
-
-/** One address ever given out. `namespace` is the holder of a global name. `freedAtMs` is set once the holder is gone. */
-export interface VipHolding {
-  readonly vip: string;
-  readonly namespace?: string;
-  readonly freedAtMs?: number;
-}
-
-/** Who holds which VIP, kept over restarts. Keys: `namespace/name` of a route; a star in place of the namespace for a global name. */
-export type VipLedger = Readonly<Record<string, VipHolding>>;
 
 export interface VipAllocation {
   /** VIP by route key. Routes that are absent got none (a Problem says why). */

@@ -138,7 +138,7 @@ export const FLAGS: { readonly [Key in keyof Settings]: Flag<Settings[Key]> } = 
     name: 'state-dir',
     value: 'DIR',
     default: '/var/lib/onehop',
-    help: 'what must outlive a restart: the addresses given to routes',
+    help: 'what must outlive a restart: the addresses given to routes, and what was in effect last',
     parse: (text, facts) => parse.parsePath(text, facts.workingDirectory),
   },
   clientIp: {

@@ -185,7 +185,7 @@ test('the API server goes away: calls go on, from every node', async () => {
   expect(answers.map(({ status, node }) => [status, node])).toEqual(web.map(({ node }) => [200, node]));
 });
 
-test('an agent is killed meanwhile: it comes up, says what it waits for, and leaves all that serves as it is', async () => {
+test('an agent is killed meanwhile: it comes up, serves what it knew, says what it waits for, and leaves all that serves as it is', async () => {
   const startedAt = await agentStartedAt(dnsNode);
   expect(startedAt).toBeDefined();
   await cluster.node(dnsNode).killContainer(agentUids[dnsNode] ?? '', 'agent');
@@ -196,7 +196,7 @@ test('an agent is killed meanwhile: it comes up, says what it waits for, and lea
   expect(await eventually('it says what it waits for', async () => {
     const why = await askAgent(dnsNode, '/readyz');
     return why?.includes('cannot be reached') === true && why;
-  })).toMatch(/^source: .*see that https:\/\/10\.96\.0\.1 can be reached from this node$/m);
+  })).toMatch(/^ready\nsource: serving the snapshot of .*see that https:\/\/10\.96\.0\.1 can be reached from this node\)$/m);
   expect(await readNode(dnsNode)).toEqual(before.find(({ node }) => node === dnsNode));
   expect(await askDns(dnsNode)).toEqual(ANSWERED);
 });

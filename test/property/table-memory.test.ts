@@ -4,7 +4,7 @@ import type { EndpointSlice, Pod, Service, Snapshot } from '../../src/model/snap
 import type { ServiceRoute } from '../../src/model/service-route.ts';
 import { parseVipPool } from '../../src/model/vip-pool.ts';
 import { buildDesired, type DesiredMemory } from '../../src/desired/build-desired.ts';
-import type { VipLedger } from '../../src/routing/allocate-vips.ts';
+import type { VipLedger } from '../../src/model/vip-ledger.ts';
 import { node, pod, service, serviceRoute, slice, snapshot } from '../support/objects.ts';
 
 const options = {

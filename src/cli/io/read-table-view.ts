@@ -2,7 +2,7 @@ import { buildDesired, type Desired } from '../../desired/build-desired.ts';
 import type { TableView } from '../../desired/table-view.ts';
 import { readFolder } from '../../kube/io/read-folder.ts';
 import type { CheckRegexes } from '../../model/proxy.ts';
-import { readLedgerFile } from '../../routing/io/ledger-file.ts';
+import { readLedgerFile } from '../../state/io/ledger-file.ts';
 import type { Settings } from '../../settings/settings.ts';
 
 /** What a folder gives for a node, without an agent. `useLedger`: addresses as the state folder of an agent remembers them. */

@@ -22,8 +22,8 @@ export interface KubernetesSourceOptions {
   readonly checkRegexes?: CheckRegexes;
   /** Called with each Snapshot that differs from the one before; the first time when every resource was listed. */
   readonly onSnapshot: (snapshot: Snapshot) => void;
-  /** Called as long as there is no Snapshot: one line that says why, with the remedy. */
-  readonly onWaiting?: (why: string) => void;
+  /** Called as long as there is no Snapshot: one line that says why, with the remedy. `refused`: the API server answered and denied. */
+  readonly onWaiting?: (why: string, refused: boolean) => void;
   /** Troubles with the API server, each kind once a minute at most; the last state stays in use. */
   readonly onError: (error: Error) => void;
   readonly timing?: Partial<ReflectorTiming>;
@@ -130,7 +130,7 @@ class ClusterSource implements KubernetesSource {
         const line = this.#tell(resource, during, error);
         if (this.#last !== undefined) return;
         this.#waiting.set(kind, line);
-        onWaiting?.([...new Set(this.#waiting.values())].join(' | '));
+        onWaiting?.([...new Set(this.#waiting.values())].join(' | '), error.status >= 400 && error.status < 500);
       },
       ...(timing === undefined ? {} : { timing }),
     });

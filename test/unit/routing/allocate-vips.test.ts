@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseVipPool, isRouteVip } from '../../../src/model/vip-pool.ts';
-import { allocateVips, VIP_QUARANTINE_MS, type VipLedger } from '../../../src/routing/allocate-vips.ts';
+import type { VipLedger } from '../../../src/model/vip-ledger.ts';
+import { allocateVips, VIP_QUARANTINE_MS } from '../../../src/routing/allocate-vips.ts';
 import { serviceRoute } from '../../support/objects.ts';
 
 const pool = parseVipPool('127.77.0.0/16');

@@ -1,7 +1,8 @@
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { mkdir, readFile, rename } from 'node:fs/promises';
+import { join } from 'node:path';
 import { CodedError, messageOf, systemCode } from '../../model/coded-error.ts';
-import type { VipHolding, VipLedger } from '../allocate-vips.ts';
+import type { VipHolding, VipLedger } from '../../model/vip-ledger.ts';
+import { replaceFile } from './replace-file.ts';
 
 const FORMAT = 1;
 
@@ -31,7 +32,7 @@ export async function openLedgerFile(stateDir: string): Promise<LedgerFile> {
     write: async (next) => {
       const text = JSON.stringify(next);
       if (text === written) return;
-      await replaceFile(path, JSON.stringify({ format: FORMAT, ledger: next }, null, 1)).catch((error: unknown) => {
+      await replaceFile(path, [JSON.stringify({ format: FORMAT, ledger: next }, null, 1)]).catch((error: unknown) => {
         throw new CodedError({ code: 'state-dir', message: `cannot write ${path}: ${messageOf(error)}`, remedy: 'make room, or choose a folder that this user may write with --state-dir' }, error);
       });
       written = text;
@@ -80,22 +81,3 @@ function isHolding(value: unknown): value is VipHolding {
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
-
-/** Write aside, sync, rename, sync the folder: after a crash either the old or the new file is there, whole. */
-async function replaceFile(path: string, text: string): Promise<void> {
-  const aside = `${path}.new`;
-  const file = await open(aside, 'w', 0o600);
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(aside, path);
-  const folder = await open(dirname(path), 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
-}
