@@ -57,6 +57,6 @@ describe('an agent whose source is away', { timeout: 90_000 }, () => {
     const agent = (own.agent = new AgentProcess(folders, NET, ['--proxy=embedded']));
     await until(async () => expect(await get('/readyz')).toMatchObject({ status: 503, body: expect.stringMatching(/^source: .*ENOENT/m) }));
     await until(async () => expect(readdirSync(folders.state)).toContain('snapshot.jsonl.refused'));
-    expect(agent.log).toMatch(/it is torn/);
+    await until(async () => expect(agent.log).toMatch(/it is torn/));
   });
 });
