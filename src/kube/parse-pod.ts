@@ -1,3 +1,4 @@
+import { isSubdomain } from '../model/names.ts';
 import type { Locate } from './field-path.ts';
 import { ObjectReader, optional } from './object-reader.ts';
 import { parseAddress } from './parse-address.ts';
@@ -17,13 +18,20 @@ export function parsePod(raw: unknown, locate: Locate): Parsed<'Pod'> {
     read.invalid(path, `'${text}' is not an IP address and is left out`, 'write an IPv4 or IPv6 address');
     return [];
   });
+  // Who a pod is must never be guessed: under a name that cannot be its ServiceAccount's it would be `default`, or nothing that can be shown.
+  const account = ['spec', 'serviceAccountName'];
+  const serviceAccount = read.has(account) ? read.text(account) : 'default';
+  if (serviceAccount === undefined || (serviceAccount !== '' && !isSubdomain(serviceAccount))) {
+    read.invalid(account, 'this is not the name of a ServiceAccount', "use a-z, 0-9, '-' and '.', at most 253 characters");
+    return read.result();
+  }
   return read.result({
     namespace: read.namespace,
     name: read.name,
     ...optional('uid', read.text(['metadata', 'uid'])),
     labels: read.texts(['metadata', 'labels']) ?? {},
     ...optional('nodeName', read.text(['spec', 'nodeName']) || undefined),
-    serviceAccount: read.text(['spec', 'serviceAccountName']) || 'default',
+    serviceAccount: serviceAccount || 'default',
     hostNetwork: read.flag(['spec', 'hostNetwork']) ?? false,
     phase: read.text(['status', 'phase']) ?? 'Unknown',
     podIPs,

@@ -141,6 +141,15 @@ describe('Pod', () => {
     expect(fields(bad)).toEqual(['status.podIPs', 'status.podIPs[0].ip', 'metadata.labels', 'spec.hostNetwork']);
   });
 
+  test('a pod whose ServiceAccount has an impossible name is nobody, not the default account', () => {
+    for (const serviceAccountName of ['a\nb', '\u001b[2J', 'x'.repeat(254), 'Web', 5]) {
+      const bad = parsePod({ metadata, spec: { serviceAccountName } }, nowhere);
+      expect(bad.object).toBeUndefined();
+      expect(new Set(fields(bad))).toEqual(new Set(['spec.serviceAccountName']));
+    }
+    expect(parsePod({ metadata, spec: { serviceAccountName: '' } }, nowhere).object?.serviceAccount).toBe('default');
+  });
+
   test('a label named like a prototype is a label', () => {
     const labels = JSON.parse('{"__proto__": "a", "constructor": "b"}') as object;
     const parsed = parsePod({ metadata: { ...metadata, labels } }, nowhere).object?.labels ?? {};
