@@ -24,22 +24,46 @@ export const filesOf = ({ config, files }: RenderedConfig): ReadonlyMap<string, 
 /**
  * Compares what runs with what is wanted.
  *
- * Live maps that exist on both sides change first and without a reload: exceptions before identities, so that a pod is
- * never known before the ACLs that name it. Everything else is one reload with its reason.
+ * Live maps that exist on both sides change first and without a reload, everything else is one reload with its reason.
+ * The order keeps every moment between two maps at most as open as before or after: who is gone or has another identity is nobody
+ * first, then the exceptions change, then new identities come. So a pod is never known before the ACLs that name it, and an address
+ * that changes hands never has its old namespace under the new pod's exceptions. New identities wait for the reload when
+ * it gives an ACL to a route that serves already.
  */
 export function planChange(applied: RenderedConfig, desired: RenderedConfig): readonly Step[] {
   if (applied === desired) return [];
-  const live = [...desired.files]
-    .filter(([file, content]) => isLiveMap(file) && applied.files.has(file) && applied.files.get(file) !== content)
-    .sort(([a], [b]) => Number(a === IDENTITY_MAP) - Number(b === IDENTITY_MAP) || byCodeUnit(a, b))
-    .map(([file, content]): Step => ({ kind: 'replace-map', file, content }));
+  const replace = (file: string, content: string): Step => ({ kind: 'replace-map', file, content });
+  const exceptions = [...desired.files]
+    .filter(([file, content]) => file !== IDENTITY_MAP && isLiveMap(file) && applied.files.has(file) && applied.files.get(file) !== content)
+    .sort(([a], [b]) => byCodeUnit(a, b))
+    .map(([file, content]) => replace(file, content));
   const reason = reloadReason(applied, desired);
+  const awaited = reason !== undefined && [...desired.files.keys()].some((file) => isNewAcl(file, applied));
+  const [known, wanted] = [applied.files.get(IDENTITY_MAP), desired.files.get(IDENTITY_MAP)];
+  const live: Step[] = [...exceptions];
+  if (known !== undefined && wanted !== undefined && known !== wanted) {
+    const lasting = lastingLines(known, wanted);
+    if ((exceptions.length > 0 || awaited) && lasting !== known) live.unshift(replace(IDENTITY_MAP, lasting));
+    if (!awaited) live.push(replace(IDENTITY_MAP, wanted));
+  }
   if (reason === undefined) return live;
   const before = filesOf(applied);
   const after = filesOf(desired);
   const write = new Map([...after].filter(([file, content]) => before.get(file) !== content));
   const remove = [...before.keys()].filter((file) => !after.has(file)).sort(byCodeUnit);
   return [...live, { kind: 'write-files', write, remove }, { kind: 'reload', reason }];
+}
+
+/** The lines of a map that stay as they are. */
+function lastingLines(before: string, after: string): string {
+  const kept = new Set(after.split('\n'));
+  return before.split('\n').filter((line) => kept.has(line)).join('\n');
+}
+
+/** Whether a live map comes with a reload to a route that has a frontend already: its ACL is new or turned over. */
+function isNewAcl(file: string, applied: RenderedConfig): boolean {
+  const stem = /^maps\/(.*)\.(?:denied|allowed)\.map$/.exec(file)?.[1];
+  return stem !== undefined && !applied.files.has(file) && applied.config.includes(`\nfrontend ${stem} from `);
 }
 
 /** Why a worker loaded with `applied` cannot become `desired` by commands; undefined when it can. */

@@ -12,7 +12,7 @@ function must(holds: boolean, what: string, text: unknown): void {
 }
 
 /** One line of printable ASCII, bounded, with what is wrong, where, and what to do. */
-export function expectUseful({ code, object, field = '', message, remedy, origin }: Problem, line: string): void {
+function expectUseful({ code, object, field = '', message, remedy, origin }: Problem, line: string): void {
   for (const text of [object.kind, object.namespace ?? '', object.name, field, message, remedy, line]) must(PRINTABLE.test(text), 'a Problem that is not printable', text);
   must(line.length <= 1_400, 'a Problem without bound', line);
   must(/^[a-z0-9-]+$/.test(code) && object.kind !== '' && message !== '' && remedy !== '', 'a Problem that lacks something', line);
@@ -26,8 +26,17 @@ const DIRECTIVES = new Set(
   'bind timeout tcp-request http-request http-response http-after-response use_backend default_backend balance retries retry-on default-server server acl option stick-table log log-format log-format-sd description hash-type tcp-response filter'.split(' '),
 );
 
-/** Nothing of the object got out of its place, and the other tenant's part is as it was, byte for byte. */
-export function expectInert(played: Played, before: Played): void {
+/** What got out of its place; undefined: nothing did, and the other tenant's part is as it was, byte for byte. */
+export function findHarm(played: Played, before: Played): string | undefined {
+  try {
+    expectInert(played, before);
+    return undefined;
+  } catch (error) {
+    return String(error);
+  }
+}
+
+function expectInert(played: Played, before: Played): void {
   played.problems.forEach((one, i) => expectUseful(one, played.problemLines[i] ?? ''));
   expectSameVictim(played, before);
   expectRoutesOwnLines(played);

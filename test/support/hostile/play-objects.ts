@@ -15,7 +15,7 @@ import { problemLine } from '../../../src/model/problem.ts';
 import type { Problem } from '../../../src/model/problem.ts';
 import type { RouteTable } from '../../../src/model/route-table.ts';
 import { parseVipPool } from '../../../src/model/vip-pool.ts';
-import type { VipLedger } from '../../../src/routing/allocate-vips.ts';
+import type { VipLedger } from '../../../src/model/vip-ledger.ts';
 import { parseContext } from '../kube-parse.ts';
 
 /** Everything that a node n1 shows and does for some texts of Kubernetes objects, as its agent does it. */
@@ -77,7 +77,7 @@ export function playObjects(files: readonly (readonly [name: string, text: strin
     ledger: next,
     rendered,
     zone: renderZone(zone),
-    routesJson: JSON.stringify(buildRoutesView(table, { generation: 1, source: 'test', proxy: 'haproxy', problems: [] })),
+    routesJson: JSON.stringify(buildRoutesView(table, { generation: 1, source: 'test', proxy: 'haproxy', stale: false, problems: [] })),
     routesText: renderRoutes(view),
     problems: table.problems,
     problemLines: table.problems.map(problemLine),

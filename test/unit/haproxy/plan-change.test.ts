@@ -20,6 +20,9 @@ describe('planChange', () => {
     ['nothing', render([route('a')]), render([route('a')]), []],
     ['a pod comes', render([route('a')]), render([route('a')], ['10.9.9.9']), ['map maps/callers.map']],
     ['a pod comes that an ACL names', render([route('a', acl([]))]), render([route('a', acl(['10.9.9.9']))], ['10.9.9.9']), ['map maps/shop.a.denied.map', 'map maps/callers.map']],
+    ['a pod goes that an ACL named', render([route('a', acl(['10.9.9.9']))], ['10.9.9.9']), render([route('a', acl([]))]), ['map maps/callers.map', 'map maps/shop.a.denied.map', 'map maps/callers.map']],
+    ['a route gets an ACL, with a pod', render([route('a')]), render([route('a', acl(['10.9.9.9']))], ['10.9.9.9']), ['write maps/callers.map maps/shop.a.denied.map haproxy.cfg; remove ', 'reload: changed shop/a']],
+    ['a new route brings its ACL, with a pod', render([route('a')]), render([route('a'), route('b', acl(['10.9.9.9']))], ['10.9.9.9']), ['map maps/callers.map', 'write maps/callers.map maps/shop.b.denied.map haproxy.cfg; remove ', 'reload: added shop/b']],
     ['an ACL is turned over', render([route('a', acl(['10.9.9.9']))]), render([route('a', acl(['10.9.9.9'], false))]), ['write maps/shop.a.allowed.map haproxy.cfg; remove maps/shop.a.denied.map', 'reload: changed shop/a']],
     ['a route comes, with a pod', render([route('a')]), render([route('a'), route('b')], ['10.9.9.9']), ['map maps/callers.map', 'write maps/callers.map haproxy.cfg; remove ', 'reload: added shop/b']],
     ['routes go', render([route('a'), route('b'), route('c'), route('d'), route('e')]), render([route('e')]), ['write haproxy.cfg; remove ', 'reload: removed shop/a shop/b shop/c and 1 more']],
@@ -33,6 +36,14 @@ describe('planChange', () => {
       return `write ${[...step.write.keys()].join(' ')}; remove ${step.remove.join(' ')}`;
     });
     expect(steps).toEqual(expected);
+  });
+
+  it('has nobody at an address that changes hands while the ACLs change', () => {
+    const callers = (namespace: string): readonly ReturnType<typeof aCaller>[] => [aCaller('10.9.9.8'), aCaller('10.9.9.9', { namespace })];
+    const of = (namespace: string, denied: readonly string[]): RenderedConfig => renderConfig(aTable([route('a', acl(denied))], callers(namespace)), options);
+    const steps = planChange(of('shop', ['10.9.9.9']), of('other', []));
+    const lines = steps.map((step) => (step.kind === 'replace-map' ? step.content.split('\n').filter((line) => line.startsWith('10.9.9.')) : step.kind));
+    expect(lines).toEqual([['10.9.9.8 shop'], [], ['10.9.9.8 shop', '10.9.9.9 other']]);
   });
 });
 
