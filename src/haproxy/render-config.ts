@@ -17,6 +17,7 @@ import {
   renderShares,
   sharesMap,
 } from './render-maps.ts';
+import { renderRing } from './render-log.ts';
 import type { RenderOptions } from './render-options.ts';
 import { backendNames, routeComment } from './section-names.ts';
 
@@ -42,7 +43,7 @@ export function renderConfig(table: RouteTable, options: RenderOptions): Rendere
   });
   const head = (digest: string): string => ['# Written by onehop; changes by hand are lost.', ...renderGlobal(options, count, digest), '', ''].join('\n');
   // Megabytes on a large node: joined once, for the digest and for the file.
-  const rest = [...renderDefaults(options), '', ...renderInternal(options), ...routes, ''].join('\n');
+  const rest = [...renderRing(table.routes), ...renderDefaults(options), '', ...renderInternal(options), ...routes, ''].join('\n');
   return { config: `${head(digestOf(`${head('-')}${rest}`, files))}${rest}`, files };
 }
 

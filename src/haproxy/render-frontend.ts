@@ -4,6 +4,7 @@ import type { Route } from '../model/route-table.ts';
 import { label, quote, quoteArgument } from './quote.ts';
 import type { RenderOptions } from './render-options.ts';
 import { DEFAULT_REQUEST_MS } from './render-global.ts';
+import { hasFeed, REASON_VARIABLE, renderLog } from './render-log.ts';
 import { exceptionsMap, headerMap, HOST, IDENTITY_MAP, sharesMap, TRUSTED, UNKNOWN } from './render-maps.ts';
 import { backendNames, frontendName } from './section-names.ts';
 
@@ -37,8 +38,10 @@ export function renderFrontend(route: Route, options: RenderOptions): readonly s
 /** Known first (an unknown source is held and looked up again), then isolation, then the ACL. */
 function renderAccess(route: Route, options: RenderOptions): readonly string[] {
   const { access } = route;
-  const refuse = (code: RefusalCode, condition: string): string =>
-    route.protocol === 'http' ? `  use_backend ${code} if ${condition}` : `  tcp-request content reject if ${condition}`;
+  const refuse = (code: RefusalCode, condition: string): readonly string[] => {
+    if (route.protocol === 'http') return [`  use_backend ${code} if ${condition}`];
+    return [...(hasFeed(route) ? [`  tcp-request content set-var(${REASON_VARIABLE}) str(${code}) if ${condition}`] : []), `  tcp-request content reject if ${condition}`];
+  };
   const unknown = `{ var(sess.caller) -m str ${UNKNOWN} }`;
   const own = `{ var(sess.caller) -m str ${label(access.namespace)} ${HOST} ${TRUSTED} }`;
   const global = bindsOf(route).some((bind) => bind.global) ? ' !{ so_name global }' : '';
@@ -46,10 +49,11 @@ function renderAccess(route: Route, options: RenderOptions): readonly string[] {
   const hold = route.protocol === 'http' ? ['  http-request lua.hold_unknown if'] : ['  tcp-request inspect-delay 3s', '  tcp-request content lua.hold_unknown if'];
   return [
     `  tcp-request connection set-var(sess.caller) src,map_ip(${IDENTITY_MAP},${UNKNOWN})`,
+    ...renderLog(route),
     ...(options.haproxy.lua ? [...hold.slice(0, -1), `${hold.at(-1)} ${unknown}`] : []),
-    refuse('caller-unknown', unknown),
-    refuse('namespace-isolated', `!${own}${global}`),
-    ...(hasAcl(route) ? [refuse('acl-denied', access.defaultAllow ? exception : `!${exception}`)] : []),
+    ...refuse('caller-unknown', unknown),
+    ...refuse('namespace-isolated', `!${own}${global}`),
+    ...(hasAcl(route) ? refuse('acl-denied', access.defaultAllow ? exception : `!${exception}`) : []),
   ];
 }
 

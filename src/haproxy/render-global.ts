@@ -122,7 +122,8 @@ export function renderInternal(options: RenderOptions): readonly string[] {
   return [
     ...REFUSAL_BACKENDS.flatMap((code) => [
       `backend ${code} from http`,
-      `  http-request return status ${REFUSALS[code].status} content-type text/plain hdr ${REASON_HEADER} ${code} string "${REFUSALS[code].text}\\n"`,
+      // `deny` and not `return`: to the log it is an error, whatever the status.
+      `  http-request deny status ${REFUSALS[code].status} content-type text/plain hdr ${REASON_HEADER} ${code} string "${REFUSALS[code].text}\\n"`,
       '',
     ]),
     `frontend ${INTERNAL_FRONTEND} from http`,

@@ -11,15 +11,18 @@ import { nodeProblem } from '../describe-refusal.ts';
 import { fitListeners } from '../fit-limits.ts';
 import { findCulprits } from '../find-culprits.ts';
 import type { Culprits } from '../find-culprits.ts';
+import { buildLogNames, parseLogLine, type LogNames } from '../parse-log-line.ts';
 import { parseStats } from '../parse-stats.ts';
 import { rememberRender } from '../remember-render.ts';
 import { configDigest, renderConfig, type RenderedConfig } from '../render-config.ts';
 import type { RenderOptions } from '../render-options.ts';
+import { hasFeed } from '../render-log.ts';
 import { frontendName } from '../section-names.ts';
 import { bisectCulprit } from './bisect-culprit.ts';
 import { openConfigCheck } from './check-config.ts';
 import type { CheckConfig } from './check-config.ts';
 import { askCli } from './cli-socket.ts';
+import { openLogFeed, type LogFeed } from './log-feed.ts';
 import type { Master } from './master.ts';
 import { Quarantine } from './quarantine.ts';
 import type { RunLock } from './run-lock.ts';
@@ -47,6 +50,10 @@ export class HaproxyProxy implements Proxy {
   readonly #render: (table: RouteTable) => RenderedConfig;
   /** The table last given, whose names the counters bear. */
   #table: RouteTable | undefined;
+  /** Built at the first line after a change. */
+  #logNames: LogNames | undefined;
+  #unreadable = 0;
+  readonly #feed: LogFeed;
   readonly #quarantine = new Quarantine();
   #exclusive: Promise<unknown> = Promise.resolve();
   #busy = 0;
@@ -60,6 +67,7 @@ export class HaproxyProxy implements Proxy {
     this.#render = rememberRender(parts.render);
     this.#check = openConfigCheck(parts.binary, parts.render.runDir);
     const { master, attach, render, events } = parts;
+    this.#feed = openLogFeed({ socket: master.statsSocket, onLine: (line) => this.#told(line) });
     if (attach) {
       const expected = (): string | undefined => (this.#busy > 0 || this.#running.applied === undefined ? undefined : configDigest(this.#running.applied.config));
       const watch = new WorkerWatch({ look: () => master.look(), expected, onTrouble: (why) => events.onTrouble(why) });
@@ -109,6 +117,7 @@ export class HaproxyProxy implements Proxy {
       const { master, attach, lock } = this.#parts;
       const running = (await master.processes()) ?? this.#running.processes;
       if (!how.leaveRunning && !attach) await master.stop(running?.master, how.drainMs);
+      this.#feed.close();
       await lock.release();
     });
   }
@@ -124,8 +133,23 @@ export class HaproxyProxy implements Proxy {
     }
   }
 
+  /** Lines about finished calls that were not read in time, or could not be read. */
+  lostLines(): number {
+    return this.#feed.dropped() + this.#unreadable;
+  }
+
+  #told(line: string): void {
+    if (this.#table === undefined) return;
+    this.#logNames ??= buildLogNames(this.#table);
+    const call = parseLogLine(line, this.#logNames);
+    if (call === undefined) this.#unreadable++;
+    else this.#parts.events.onCall(call);
+  }
+
   async #apply(whole: RouteTable): Promise<readonly Problem[]> {
     this.#table = whole;
+    this.#logNames = undefined;
+    this.#feed.want(whole.routes.some(hasFeed));
     const { render, binary } = this.#parts;
     const { table, problems: leftOut } = fitListeners(whole, render.fileDescriptors);
     const problems = new Map(leftOut.map((one) => [`${one.object.namespace}/${one.object.name}`, one]));

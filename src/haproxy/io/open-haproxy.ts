@@ -59,7 +59,7 @@ export async function openHaproxy(options: HaproxyOptions): Promise<HaproxyProxy
       attach: options.attach,
       render,
       lock,
-      events: { onFault: () => undefined, onChange: () => undefined, onTrouble: () => undefined, ...options.events },
+      events: { onFault: () => undefined, onChange: () => undefined, onTrouble: () => undefined, onCall: () => undefined, ...options.events },
     });
     await proxy.adopt();
     return proxy;

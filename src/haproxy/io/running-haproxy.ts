@@ -8,6 +8,7 @@ import type { Route } from '../../model/route-table.ts';
 import { lastAlert } from '../describe-refusal.ts';
 import { isSameWorker, parseListeners, type Processes, type Worker } from '../parse-answers.ts';
 import { messageOf } from '../../model/coded-error.ts';
+import type { FinishedCall } from '../parse-log-line.ts';
 import { describeStep, filesOf, planChange } from '../plan-change.ts';
 import type { Step } from '../plan-change.ts';
 import { configDigest, type RenderedConfig } from '../render-config.ts';
@@ -25,6 +26,8 @@ export interface HaproxyEvents {
   onChange(reason: string): void;
   /** Attached: what is wrong with the HAProxy there, or undefined when it is well again (the table should be applied anew then). */
   onTrouble(why: string | undefined): void;
+  /** A call of a route with an access log or a breaker ended; see `hasFeed` for which. */
+  onCall(call: FinishedCall): void;
 }
 
 export interface HaproxyStatus {
