@@ -5,6 +5,8 @@ import { openApiClient } from '../kube/io/open-api-client.ts';
 import { openFolderSource } from '../kube/io/open-folder-source.ts';
 import { openKubernetesSource, type ResourceStatus } from '../kube/io/open-kubernetes-source.ts';
 import { openNodeReport } from '../kube/io/open-node-report.ts';
+import { readClusterKeys, type ClusterKeys } from '../kube/io/read-cluster-keys.ts';
+import { DEFAULT_SYSTEM_NAMESPACE } from '../kube/watched-resources.ts';
 import type { Problem } from '../model/problem.ts';
 import type { CheckRegexes } from '../model/proxy.ts';
 import { isAtLeast } from '../model/resource-version.ts';
@@ -30,13 +32,13 @@ export interface AgentSource {
   listen(listener: SourceListener): Promise<{ close(): Promise<void> }>;
   /** A pass is through: this is in effect. */
   report(snapshot: Snapshot, table: RouteTable, problems: readonly Problem[]): void;
+  /** Reads the keys, issuer and audiences of the cluster's own tokens; absent: there is no cluster. */
+  readonly readKeys?: (signal: AbortSignal) => Promise<ClusterKeys>;
   close(): Promise<void>;
 }
 
 /** The source in `/routes` and on disk: `kubernetes`, or `dir:PATH`. */
 export const sourceName = ({ source }: Pick<Settings, 'source'>): string => (source.kind === 'dir' ? `dir:${source.path}` : source.kind);
-
-const DEFAULT_SYSTEM_NAMESPACE = 'onehop-system';
 
 /**
  * Prepares the source that the settings name; nothing is read before `listen`.
@@ -68,11 +70,12 @@ async function openCluster(settings: Settings, version: string, metrics: Metrics
     name: `kubernetes ${client.server} (${access.origin})`,
     waitsFor: `the objects of ${client.server}`,
     listen: async (listener) => {
-      const opened = await openKubernetesSource({ client, nodeName, globalNamespace, ...listener });
+      const opened = await openKubernetesSource({ client, nodeName, globalNamespace, systemNamespace: namespace, ...listener });
       status = () => opened.status();
       versionOf = (snapshot) => opened.versionOf(snapshot);
       return opened;
     },
+    readKeys: readClusterKeys(client, access),
     report: (snapshot, table, problems) => {
       const now = versionOf(snapshot);
       if (now === undefined) return;

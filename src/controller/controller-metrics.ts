@@ -14,6 +14,7 @@ export interface ControllerReadings {
   readonly reads: () => number;
   readonly plans: () => number;
   readonly eventsDropped: () => number;
+  readonly tokenCodes: () => { readonly published: number; readonly refused: number; readonly granted: number };
   readonly pool: VipPool;
 }
 
@@ -39,6 +40,14 @@ export function addControllerMetrics(metrics: Metrics, readings: ControllerReadi
       { labels: { state: 'never-given' }, value: Math.max(0, readings.pool.size - all.length) },
     ];
   });
+  metrics.gauge({ name: 'onehop_controller_token_codes', help: 'Codes of callers by state, as the leader knows', labels: ['state'] }, () => {
+    const { published, refused } = readings.tokenCodes();
+    return [
+      { labels: { state: 'published' }, value: published },
+      { labels: { state: 'refused' }, value: refused },
+    ];
+  });
+  metrics.gauge({ name: 'onehop_controller_token_namespaces', help: 'Namespaces that let their token Secrets be read' }, () => [{ value: readings.tokenCodes().granted }]);
   const reflector = (name: string, help: string, kind: 'gauge' | 'counter', read: (one: ReflectorMetrics) => number): void => {
     metrics[kind]({ name: `onehop_controller_watch_${name}`, help, labels: ['resource'] }, () => Object.entries(readings.reflectors()).map(([resource, one]) => ({ labels: { resource }, value: read(one) })));
   };

@@ -15,6 +15,7 @@ import type { ApiError } from '../kube/api-error.ts';
 import { openApiAccess } from '../kube/io/open-api-access.ts';
 import { openApiClient } from '../kube/io/open-api-client.ts';
 import { readRouteSchema } from '../kube/io/read-crd.ts';
+import { DEFAULT_SYSTEM_NAMESPACE } from '../kube/watched-resources.ts';
 import { messageOf } from '../model/coded-error.ts';
 import { parseControllerSettings, type ControllerSettings } from '../settings/controller-flags.ts';
 import { addControllerMetrics } from './controller-metrics.ts';
@@ -23,14 +24,13 @@ import { ClusterView } from './io/cluster-view.ts';
 import { GuardedWriter, NotLeader } from './io/guarded-writer.ts';
 import { LedgerStore } from './io/ledger-store.ts';
 import { openElection } from './io/open-election.ts';
+import { openTokenCodes } from './io/open-token-codes.ts';
 import type { ControllerOptions } from './observed.ts';
 import { PassBudget } from './pass-budget.ts';
 import { runPass, type PassWorld } from './run-pass.ts';
 import { TokenBucket } from './token-bucket.ts';
 
 const LEASE_NAME = 'onehop-controller';
-/** Where everything of Onehop's own stands, unless a pod's namespace or a flag says otherwise. */
-const SYSTEM_NAMESPACE = 'onehop-system';
 /** How long writes in flight may take after SIGTERM; then the Lease is given back. */
 const STOP_MS = 10_000;
 /** Counts of nodes, quarantines, the ledger and what was put off are looked at this often, without any change. */
@@ -54,7 +54,7 @@ export function runController(argv: readonly string[], version: string): Promise
 /** Opens everything in order; each part is noted in `opened`, to be closed in reverse: first the writes, then the Lease. */
 async function start(settings: ControllerSettings, version: string, log: Logger, opened: CloseStep[]): Promise<void> {
   const access = await openApiAccess(settings.kubeconfig === '' ? {} : { kubeconfig: settings.kubeconfig });
-  const systemNamespace = settings.systemNamespace || (access.origin === 'in cluster' ? access.namespace : undefined) || SYSTEM_NAMESPACE;
+  const systemNamespace = settings.systemNamespace || (access.origin === 'in cluster' ? access.namespace : undefined) || DEFAULT_SYSTEM_NAMESPACE;
   const identity = `${settings.identity}_${randomUUID()}`;
   log.info({ version, identity, systemNamespace, server: access.server.origin, pool: settings.vipPool.cidr, zone: settings.zone }, 'onehop controller starts');
   const readiness = new Readiness({ watch: 'the first lists' });
@@ -94,6 +94,7 @@ async function start(settings: ControllerSettings, version: string, log: Logger,
       log.info(isLeader ? 'this controller leads' : 'this controller does not lead any more');
       ledger.forget();
       wake(true);
+      tokenCodes.lead();
     },
     onTrouble: (message) => {
       if (message !== trouble) log.warn({ holder: election.holder }, `election: ${message}`);
@@ -106,6 +107,7 @@ async function start(settings: ControllerSettings, version: string, log: Logger,
   const tellRefusal = (kind: string, error: ApiError): void => {
     if (refusalsTold.take(performance.now())) log.error({ kind, reason: error.reason }, `the API server refuses a write: ${error.message}`);
   };
+  const tokenTroubleTold = new TokenBucket(REFUSALS_TOLD, performance.now());
 
   const writer = new GuardedWriter(client, election);
   const ledger = new LedgerStore(writer, systemNamespace);
@@ -122,6 +124,16 @@ async function start(settings: ControllerSettings, version: string, log: Logger,
     wallMs: () => Date.now(),
     budget,
   });
+  const tokenCodes = openTokenCodes({
+    client,
+    writer,
+    systemNamespace,
+    identity,
+    onTrouble: (what, error) => {
+      if (tokenTroubleTold.take(performance.now())) log.warn({ what }, `codes of callers: ${messageOf(error)}`);
+    },
+  });
+  opened.push({ name: 'token codes', close: () => tokenCodes.close() });
   let plans = 0;
   let countsDue = false;
   const runner = new SerialRunner<'pass'>({
@@ -155,6 +167,7 @@ async function start(settings: ControllerSettings, version: string, log: Logger,
     reads: () => writer.reads,
     plans: () => plans,
     eventsDropped: () => applier.eventsDropped,
+    tokenCodes: () => tokenCodes.counts(),
     pool,
   });
   const tick = setInterval(() => wake(true), TICK_MS);

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { PUBLISHED_CODES, renderCodes, type PublishedCodes } from '../kube/published-codes.ts';
 import { ACCESS_POINT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, ROUTE_ANNOTATION } from '../kube/parse-service-state.ts';
 import { printable } from '../model/problem.ts';
 import type { RouteStatus } from '../model/route-status.ts';
@@ -43,8 +44,29 @@ export const renderDeletion = ({ uid, resourceVersion }: Target): object => ({
   preconditions: { uid, resourceVersion },
 });
 
-/** events.k8s.io/v1 Event about a route. */
-export function renderEvent({ namespace, name, uid, resourceVersion }: Target, { type, reason, note }: Note, identity: string, wallMs: number): object {
+/**
+ * Server-side apply of the Secret with all digests, bound to the version that was read (undefined: there is none yet). A namespace that is to go
+ * stays as an empty key until the next write: applied like that it is the controller's, whoever else wrote it before, and leaves with it.
+ */
+export const renderTokenCodes = (namespace: string, codes: PublishedCodes, published: PublishedCodes, resourceVersion: string | undefined): object => ({
+  apiVersion: 'v1',
+  kind: 'Secret',
+  metadata: {
+    namespace,
+    name: PUBLISHED_CODES,
+    labels: { 'app.kubernetes.io/name': 'onehop', 'app.kubernetes.io/component': 'controller' },
+    ...(resourceVersion === undefined ? {} : { resourceVersion }),
+  },
+  data: Object.fromEntries([
+    ...[...published].filter(([key, before]) => before.length > 0 && !codes.has(key)).map(([key]) => [key, '']),
+    ...[...codes].map(([key, wanted]) => [key, Buffer.from(renderCodes(wanted)).toString('base64')]),
+  ]),
+});
+
+const ROUTE = { apiVersion: 'paas.io/v1', kind: 'ServiceRoute' };
+
+/** events.k8s.io/v1 Event about an object, by default a route. */
+export function renderEvent({ namespace, name, uid, resourceVersion }: Target, { type, reason, note }: Note, identity: string, wallMs: number, about: { readonly apiVersion: string; readonly kind: string } = ROUTE): object {
   const eventTime = `${new Date(wallMs).toISOString().slice(0, -1)}000Z`;
   const digest = createHash('sha256').update([uid, reason, note, identity, eventTime].join('\n')).digest('hex').slice(0, 16);
   return {
@@ -55,7 +77,7 @@ export function renderEvent({ namespace, name, uid, resourceVersion }: Target, {
     reportingController: 'paas.io/onehop-controller',
     reportingInstance: printable(identity, 128),
     action: 'Reconcile',
-    regarding: { apiVersion: 'paas.io/v1', kind: 'ServiceRoute', namespace, name, uid, resourceVersion },
+    regarding: { ...about, namespace, name, uid, resourceVersion },
     type,
     reason,
     note: printable(note, 1_000),

@@ -6,9 +6,6 @@ import { judge, type RefusedRegexes } from './build-snapshot.ts';
 import type { Kind, KindTypes, ParsedObject } from './parsed-object.ts';
 import { SortedObjects } from './sorted-objects.ts';
 
-/** Always the same list: a change of identity means a change. */
-const NO_CODES: readonly TokenCode[] = [];
-
 /** Objects that changed, by key; undefined: it is gone. */
 export type Changes = ReadonlyMap<string, ParsedObject | undefined>;
 
@@ -38,6 +35,7 @@ export class ClusterContent {
   /** By kind and key, of objects that have any. */
   readonly #problems = new Map<string, readonly Problem[]>();
   #allProblems: readonly Problem[] | undefined = [];
+  #tokenCodes: readonly TokenCode[] = [];
   #snapshot: Snapshot | undefined;
 
   /** Takes changed objects of one kind. */
@@ -51,6 +49,11 @@ export class ClusterContent {
       else this.#routes.set(key, { parsed, verdict: '' });
     }
     this.#update(kind, objects);
+  }
+
+  /** Takes all codes as they are now. */
+  setTokenCodes(codes: readonly TokenCode[]): void {
+    this.#tokenCodes = codes;
   }
 
   /** The objects of a kind as they stand now, sorted by namespace and name. */
@@ -75,7 +78,7 @@ export class ClusterContent {
       pods: Pod.list,
       nodes: Node.list,
       serviceAccounts: ServiceAccount.list,
-      tokenCodes: NO_CODES,
+      tokenCodes: this.#tokenCodes,
       problems: this.#allProblems,
     };
     const before = this.#snapshot;

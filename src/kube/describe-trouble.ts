@@ -5,10 +5,12 @@ export interface Resource {
   /** `serviceroutes.paas.io`, `pods`. */
   readonly name: string;
   readonly path: string;
+  /** Where the right to read it stands; default: the ClusterRole of this account. */
+  readonly rule?: string;
 }
 
 /** Why a resource cannot be read, and what a person can do about it: one line each. */
-export function describeTrouble({ name }: Resource, verb: 'list' | 'watch' | 'get', server: string, error: ApiError): { readonly message: string; readonly remedy: string } {
+export function describeTrouble({ name, rule = 'the ClusterRole of this account' }: Resource, verb: 'list' | 'watch' | 'get', server: string, error: ApiError): { readonly message: string; readonly remedy: string } {
   const { status, message } = error;
   switch (status) {
     case 0:
@@ -16,7 +18,7 @@ export function describeTrouble({ name }: Resource, verb: 'list' | 'watch' | 'ge
     case 401:
       return { message: `${server} refuses the credentials: ${message}`, remedy: 'renew the token or the certificate; in a cluster see the ServiceAccount of this pod' };
     case 403:
-      return { message: `may not ${verb} ${name}: ${message}`, remedy: `allow ${verb === 'get' ? 'get' : 'list and watch'} of ${name} in the ClusterRole of this account` };
+      return { message: `may not ${verb} ${name}: ${message}`, remedy: `allow ${verb === 'get' ? 'get' : 'list and watch'} of ${name} in ${rule}` };
     case 404:
       return { message: `${server} knows no ${name}`, remedy: name.includes('paas.io') ? 'apply the CRD: kubectl apply -f daemonset/crd.yaml' : 'use a Kubernetes that has it' };
     case 410:

@@ -6,6 +6,7 @@ import { parsePod } from './parse-pod.ts';
 import { parseServiceRoute, type ParseContext } from './parse-service-route.ts';
 import { parseService } from './parse-service.ts';
 import type { Kind, ParsedObject } from './parsed-object.ts';
+import { PUBLISHED_CODES } from './published-codes.ts';
 
 /** The kinds that an agent watches. */
 export type WatchedKind = Exclude<Kind, 'ServiceAccount'>;
@@ -16,6 +17,17 @@ export interface WatchedResource extends Resource {
   /** What is kept of an object. */
   readonly parse: (raw: unknown) => ParsedObject | undefined;
 }
+
+/** Where everything of Onehop's own stands, unless a pod's namespace or a flag says otherwise. */
+export const DEFAULT_SYSTEM_NAMESPACE = 'onehop-system';
+
+/** The Secret with the digests of all codes, by its name: the right to read it is for that one alone. */
+export const publishedCodesResource = (systemNamespace: string): Resource & { readonly fieldSelector: string } => ({
+  name: `the Secret ${PUBLISHED_CODES}`,
+  path: `/api/v1/namespaces/${systemNamespace}/secrets`,
+  fieldSelector: `metadata.name=${PUBLISHED_CODES}`,
+  rule: `the Role onehop-agent in ${systemNamespace}`,
+});
 
 const NOWHERE: Locate = () => undefined;
 

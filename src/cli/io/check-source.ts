@@ -4,20 +4,21 @@ import { describeTrouble } from '../../kube/describe-trouble.ts';
 import { openApiAccess } from '../../kube/io/open-api-access.ts';
 import { openApiClient } from '../../kube/io/open-api-client.ts';
 import { readRouteSchema } from '../../kube/io/read-crd.ts';
-import { watchedResources } from '../../kube/watched-resources.ts';
+import { DEFAULT_SYSTEM_NAMESPACE, publishedCodesResource, watchedResources } from '../../kube/watched-resources.ts';
 import type { Settings } from '../../settings/settings.ts';
 import type { Finding } from '../finding.ts';
 
 const TIMEOUT_MS = 5_000;
 
 /** Whether the API server can be reached, and lets these credentials read what the agent reads. */
-export async function checkSource({ source, kubeconfig, nodeName, globalNamespace }: Settings): Promise<readonly Finding[]> {
+export async function checkSource({ source, kubeconfig, nodeName, globalNamespace, systemNamespace }: Settings): Promise<readonly Finding[]> {
   if (source.kind !== 'kubernetes') return [{ state: 'skipped', text: 'objects do not come from an API server' }];
   try {
     const access = await openApiAccess({ kubeconfig: kubeconfig === '' ? undefined : kubeconfig });
     const client = openApiClient(access, { userAgent: 'onehop-doctor', timeoutMs: TIMEOUT_MS });
     try {
-      const resources = watchedResources(nodeName, { schema: await readRouteSchema(), globalNamespace });
+      const codes = publishedCodesResource(systemNamespace || access.namespace || DEFAULT_SYSTEM_NAMESPACE);
+      const resources = [...watchedResources(nodeName, { schema: await readRouteSchema(), globalNamespace }), codes];
       const findings = await Promise.all(
         resources.map((resource) =>
           client.request('GET', resource.path, { query: { limit: 1, fieldSelector: resource.fieldSelector } }).then(

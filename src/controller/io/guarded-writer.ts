@@ -5,7 +5,7 @@ import type { Leadership } from './open-election.ts';
 /** Longest that one request may take; less when leadership ends before. */
 const REQUEST_TIMEOUT_MS = 5_000;
 
-export type WriteKind = 'ledger' | 'status' | 'access-point' | 'event' | 'node';
+export type WriteKind = 'ledger' | 'status' | 'access-point' | 'event' | 'node' | 'token-codes';
 
 /** Not the leader, or not any more: nothing is written. */
 export class NotLeader extends Error {

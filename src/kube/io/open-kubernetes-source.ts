@@ -6,9 +6,10 @@ import { ClusterContent, type Changes } from '../cluster-content.ts';
 import { describeTrouble, type Resource } from '../describe-trouble.ts';
 import { HostPods } from '../host-pods.ts';
 import type { Kind, ParsedObject } from '../parsed-object.ts';
-import { watchedResources, type WatchedKind, type WatchedResource } from '../watched-resources.ts';
+import { allCodes, parsePublishedCodes, type PublishedCodes } from '../published-codes.ts';
+import { publishedCodesResource, watchedResources, type WatchedResource } from '../watched-resources.ts';
 import type { ApiClient } from './open-api-client.ts';
-import { openReflector, type Reflector, type ReflectorMetrics, type ReflectorTiming } from './open-reflector.ts';
+import { openReflector, type Reflector, type ReflectorMetrics, type ReflectorTiming, type Trouble } from './open-reflector.ts';
 import { PodLookup } from './pod-lookup.ts';
 import { readRouteSchema } from './read-crd.ts';
 import { RegexVerdicts } from './regex-verdicts.ts';
@@ -18,6 +19,8 @@ export interface KubernetesSourceOptions {
   readonly client: ApiClient;
   readonly nodeName: string;
   readonly globalNamespace: string;
+  /** Where the controller publishes the digests of codes. */
+  readonly systemNamespace: string;
   /** Asked for each regular expression once. */
   readonly checkRegexes?: CheckRegexes;
   /** Called with each Snapshot that differs from the one before; the first time when every resource was listed. */
@@ -69,6 +72,7 @@ export async function openKubernetesSource(options: KubernetesSourceOptions): Pr
 class ClusterSource implements KubernetesSource {
   readonly #options: KubernetesSourceOptions;
   readonly #reflectors: ReadonlyMap<WatchedResource, Reflector<ParsedObject>>;
+  readonly #codes: Reflector<PublishedCodes>;
   readonly #regexes: RegexVerdicts;
   readonly #content = new ClusterContent();
   readonly #hostPods = new HostPods();
@@ -76,7 +80,8 @@ class ClusterSource implements KubernetesSource {
   /** Pods of other nodes that were read by name. */
   readonly #looked = new Map<string, ParsedObject>();
   readonly #pending = new Map<Kind, Map<string, ParsedObject | undefined>>();
-  readonly #waiting = new Map<WatchedKind, string>();
+  #codesChanged = false;
+  readonly #waiting = new Map<Resource, string>();
   readonly #toldAtMs = new Map<string, number>();
   #last: Snapshot | undefined;
   #building: Promise<void> | undefined;
@@ -91,10 +96,11 @@ class ClusterSource implements KubernetesSource {
       onTrouble: (error) => void this.#tell({ name: 'pods', path: '/api/v1/pods' }, 'get', error),
     });
     this.#reflectors = new Map(resources.map((resource) => [resource, this.#open(resource)]));
+    this.#codes = this.#openCodes();
   }
 
   status(): readonly ResourceStatus[] {
-    return [...this.#reflectors].map(([{ name }, reflector]) => ({ resource: name, ...reflector.metrics() }));
+    return [...[...this.#reflectors].map(([{ name }, reflector]) => ({ resource: name, ...reflector.metrics() })), { resource: 'token-codes', ...this.#codes.metrics() }];
   }
 
   versionOf(snapshot: Snapshot): string | undefined {
@@ -109,13 +115,13 @@ class ClusterSource implements KubernetesSource {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.all([this.#lookup.close(), ...[...this.#reflectors.values()].map((reflector) => reflector.close())]);
+    await Promise.all([this.#lookup.close(), this.#codes.close(), ...[...this.#reflectors.values()].map((reflector) => reflector.close())]);
     await this.#building;
   }
 
   #open(resource: WatchedResource): Reflector<ParsedObject> {
     const { kind, path, fieldSelector, parse } = resource;
-    const { client, timing, onWaiting } = this.#options;
+    const { client, timing } = this.#options;
     const reflector = openReflector<ParsedObject>({
       client,
       path,
@@ -123,18 +129,39 @@ class ClusterSource implements KubernetesSource {
       slim: parse,
       onChange: (dirty) => {
         for (const key of dirty) this.#note(kind, key, reflector.items().get(key) ?? (kind === 'Pod' ? this.#looked.get(key) : undefined));
-        this.#waiting.delete(kind);
+        this.#waiting.delete(resource);
         this.#schedule();
       },
-      onTrouble: ({ error, during }) => {
-        const line = this.#tell(resource, during, error);
-        if (this.#last !== undefined) return;
-        this.#waiting.set(kind, line);
-        onWaiting?.([...new Set(this.#waiting.values())].join(' | '), error.status >= 400 && error.status < 500);
-      },
+      onTrouble: (trouble) => this.#wait(resource, trouble),
       ...(timing === undefined ? {} : { timing }),
     });
     return reflector;
+  }
+
+  #openCodes(): Reflector<PublishedCodes> {
+    const { client, timing, systemNamespace } = this.#options;
+    const resource = publishedCodesResource(systemNamespace);
+    return openReflector<PublishedCodes>({
+      client,
+      path: resource.path,
+      query: { fieldSelector: resource.fieldSelector },
+      slim: parsePublishedCodes,
+      onChange: () => {
+        this.#codesChanged = true;
+        this.#waiting.delete(resource);
+        this.#schedule();
+      },
+      onTrouble: (trouble) => this.#wait(resource, trouble),
+      ...(timing === undefined ? {} : { timing }),
+    });
+  }
+
+  /** Tells a trouble, and without a Snapshot yet also that it is what is waited for. */
+  #wait(resource: Resource, { error, during }: Trouble): void {
+    const line = this.#tell(resource, during, error);
+    if (this.#last !== undefined) return;
+    this.#waiting.set(resource, line);
+    this.#options.onWaiting?.([...new Set(this.#waiting.values())].join(' | '), error.status >= 400 && error.status < 500);
   }
 
   #note(kind: Kind, key: string, parsed: ParsedObject | undefined): void {
@@ -158,18 +185,20 @@ class ClusterSource implements KubernetesSource {
   }
 
   #schedule(): void {
-    if (this.#closed || this.#building !== undefined || ![...this.#reflectors.values()].every(({ synced }) => synced)) return;
+    if (this.#closed || this.#building !== undefined || ![...this.#reflectors.values(), this.#codes].every(({ synced }) => synced)) return;
     this.#building = this.#build();
   }
 
   async #build(): Promise<void> {
     try {
-      while (!this.#closed && (this.#pending.size > 0 || this.#last === undefined)) {
+      while (!this.#closed && (this.#pending.size > 0 || this.#codesChanged || this.#last === undefined)) {
         // What was told up to here is in `#pending` or in the content already.
         const resourceVersion = this.#routesVersion() ?? '';
         for (const kind of ['ServiceRoute', 'Service', 'Node'] as const) this.#take(kind);
         await this.#lookUpPods(this.#take('EndpointSlice'));
         this.#take('Pod');
+        if (this.#codesChanged) this.#content.setTokenCodes(allCodes(this.#codes.items().values()));
+        this.#codesChanged = false;
         const refused = await this.#regexes.ask(this.#content.patterns());
         if (this.#closed) return;
         const snapshot = this.#content.build(refused, resourceVersion);

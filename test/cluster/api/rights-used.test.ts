@@ -62,8 +62,18 @@ const readyz = (): ReturnType<typeof call> => call({ host: `${NET}.0.11`, port: 
 const untilReady = (): Promise<boolean> => eventually('the agent is ready', async () => (await readyz().catch(() => undefined))?.status === 200, 60_000);
 
 interface Role {
-  readonly rules: readonly { readonly apiGroups: readonly string[]; readonly resources: readonly string[]; readonly verbs: readonly string[] }[];
+  readonly rules: readonly Rule[];
 }
+
+interface Rule {
+  readonly apiGroups?: readonly string[];
+  readonly resources?: readonly string[];
+  readonly nonResourceURLs?: readonly string[];
+  readonly verbs: readonly string[];
+}
+
+/** `serviceroutes.paas.io/status`, or the path of what is no resource. */
+const subjectsOf = ({ apiGroups = [], resources = [], nonResourceURLs = [] }: Rule): readonly string[] => [...apiGroups.flatMap((group) => resources.map((resource) => qualify(resource, group))), ...nonResourceURLs];
 
 /** `verb resource.group/subresource` for everything that roles of these names allow. */
 async function grantedBy(...roles: readonly (readonly [kind: string, name: string])[]): Promise<ReadonlySet<string>> {
@@ -71,7 +81,7 @@ async function grantedBy(...roles: readonly (readonly [kind: string, name: strin
   return new Set(
     found
       .flatMap(({ rules }) => rules)
-      .flatMap(({ apiGroups, resources, verbs }) => apiGroups.flatMap((group) => resources.flatMap((resource) => verbs.map((verb) => `${verb} ${qualify(resource, group)}`)))),
+      .flatMap((rule) => subjectsOf(rule).flatMap((subject) => rule.verbs.map((verb) => `${verb} ${subject}`))),
   );
 }
 
@@ -124,6 +134,10 @@ describe('every right is used, and nothing else is asked for', () => {
 
   test('by the controller, with the component startup-taint', async () => {
     folders = new AgentFolders();
+    // A namespace that lets its codes be read: that right is the tenant's to give, and no part of what is shipped.
+    await bench.cluster.kubectl(['-n', 'shop', 'create', 'role', 'codes', '--verb=list,watch', '--resource=secrets']);
+    await bench.cluster.kubectl(['-n', 'shop', 'create', 'rolebinding', 'codes', '--role=codes', `--serviceaccount=${SYSTEM}:onehop-controller`]);
+    await bench.cluster.apply({ apiVersion: 'v1', kind: 'Secret', metadata: { namespace: 'shop', name: 'code', labels: { 'onehop.paas.io/token': 'web' } }, stringData: { token: 'a-code-of-web-in-shop' } });
     await bench.cluster.kubectl(['taint', 'node', 'n2', `${TAINT}=:NoSchedule`]);
     // One leads, the other asks again and again who does.
     for (const name of ['a', 'b']) await bench.start(name, [`--startup-taint=${TAINT}`]);
@@ -141,15 +155,18 @@ describe('every right is used, and nothing else is asked for', () => {
       const { spec } = await bench.cluster.get<{ spec: { taints?: readonly { key: string }[] } }>('node', 'n2');
       return spec.taints?.some(({ key }) => key === TAINT) !== true;
     }, 60_000);
-    const granted = await grantedBy(['clusterrole', 'onehop-controller'], ['role', 'onehop-controller'], ['clusterrole', 'onehop-controller-startup-taint']);
-    expect(await compareUse(CONTROLLER, granted)).toEqual({ unused: [], ungranted: [] });
+    const shipped = await grantedBy(['clusterrole', 'onehop-controller'], ['role', 'onehop-controller'], ['clusterrole', 'onehop-controller-startup-taint']);
+    expect(await compareUse(CONTROLLER, new Set([...shipped, 'list secrets', 'watch secrets']))).toEqual({ unused: [], ungranted: [] });
+    // Secrets of others are read only where that was granted.
+    const read = (await bench.cluster.auditedRequests()).filter(({ user, resource, verb }) => user === CONTROLLER && resource === 'secrets' && verb !== 'patch');
+    expect(new Set(read.map(({ verb, namespace, name }) => `${verb} ${namespace}/${name}`))).toEqual(new Set([`get ${SYSTEM}/onehop-token-codes`, 'list shop/', 'watch shop/']));
   });
 });
 
 /** Takes a verb out of a role while `scene` goes on; then it is put back, and `after` sees that all is well again. */
 async function without([kind, name]: readonly [string, string], right: string, scene: () => Promise<void>, after: () => Promise<void>): Promise<void> {
   const shipped = await bench.cluster.get<Role>('-n', SYSTEM, kind, name);
-  const rules = shipped.rules.map((rule) => ({ ...rule, verbs: rule.verbs.filter((verb) => !rule.resources.some((resource) => rule.apiGroups.some((group) => `${verb} ${qualify(resource, group)}` === right))) }));
+  const rules = shipped.rules.map((rule) => ({ ...rule, verbs: rule.verbs.filter((verb) => !subjectsOf(rule).some((subject) => `${verb} ${subject}` === right)) }));
   expect(rules).not.toEqual(shipped.rules);
   const put = (wanted: Role['rules']): Promise<string> => bench.cluster.kubectl(['-n', SYSTEM, 'patch', kind, name, '--type=merge', '-p', JSON.stringify({ rules: wanted.filter(({ verbs }) => verbs.length > 0) })]);
   await put(rules);

@@ -170,8 +170,12 @@ describe('tenants', () => {
   test.each([
     ['agent', 'patch', 'serviceroutes.paas.io/status', 'shop'],
     ['agent', 'get', 'secrets', SYSTEM],
+    ['agent', 'list', 'secrets', SYSTEM],
+    ['agent', 'list', 'secrets', 'shop'],
     ['agent', 'list', 'leases.coordination.k8s.io', SYSTEM],
     ['controller', 'get', 'secrets', SYSTEM],
+    ['controller', 'list', 'secrets', 'shop'],
+    ['controller', 'create', 'secrets', SYSTEM],
     ['controller', 'patch', 'serviceroutes.paas.io', 'shop'],
     ['controller', 'patch', 'nodes', 'shop'],
   ])('nor may the %s %s %s in %s', async (who, verb, resource, namespace) => {

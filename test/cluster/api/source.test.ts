@@ -93,6 +93,7 @@ async function openSource(access: ApiAccess): Promise<Watched> {
       client,
       nodeName: 'n1',
       globalNamespace: 'global',
+      systemNamespace: SYSTEM,
       onSnapshot: (snapshot) => void snapshots.push(snapshot),
       onWaiting: (why) => void waiting.push(why),
       onError: ({ message }) => void errors.push(message),
@@ -181,8 +182,10 @@ describe('the source', () => {
     expect(last()).toBeUndefined();
     // Each resource once, however often it is tried.
     await eventually('several attempts', async () => waiting.length > 15);
-    expect(errors.length).toBe(5);
+    expect(errors.length).toBe(6);
+    expect(errors.filter((line) => line.includes('of the Secret onehop-token-codes in the Role onehop-agent in onehop-system'))).toHaveLength(1);
     await cluster.kubectl(['create', 'clusterrolebinding', 'nobody', '--clusterrole=onehop-agent', '--user=nobody']);
+    await cluster.kubectl(['-n', SYSTEM, 'create', 'rolebinding', 'nobody', '--role=onehop-agent', '--user=nobody']);
     await eventually('a snapshot', async () => last());
   });
 

@@ -6,7 +6,7 @@ export interface AuditedRequest {
   readonly user: string;
   /** RBAC's: get, list, watch, create, update, patch, delete. */
   readonly verb: string;
-  /** With its group and subresource as RBAC names them: `services`, `serviceroutes.paas.io/status`. */
+  /** With its group and subresource as RBAC names them: `services`, `serviceroutes.paas.io/status`; of no resource, the path. */
   readonly resource: string;
   /** Empty: of the whole cluster. */
   readonly namespace: string;
@@ -28,26 +28,26 @@ export const AUDIT_POLICY = {
   ],
 };
 
-/** Reads the whole log, the oldest first. A watch counts from its start on. Paths that are no resource (`/version`) are left out. */
+/** Reads the whole log, the oldest first. A watch counts from its start on. */
 export async function readAuditLog(path: string): Promise<readonly AuditedRequest[]> {
   const lines = (await readFile(path, 'utf8')).split('\n');
   // The last line may still be in writing.
   const events = lines.slice(0, -1).map((line) => JSON.parse(line) as AuditEvent);
-  return [...new Map(events.map((event) => [event.auditID, event])).values()].flatMap(toRequest);
+  return [...new Map(events.map((event) => [event.auditID, event])).values()].map(toRequest);
 }
 
 interface AuditEvent {
   readonly auditID: string;
   readonly user: { readonly username: string };
   readonly verb: string;
+  readonly requestURI: string;
   readonly objectRef?: { readonly resource: string; readonly subresource?: string; readonly apiGroup?: string; readonly namespace?: string; readonly name?: string };
   readonly responseStatus?: { readonly code: number };
   readonly requestReceivedTimestamp: string;
 }
 
-function toRequest({ user, verb, objectRef, responseStatus, requestReceivedTimestamp }: AuditEvent): AuditedRequest[] {
-  if (objectRef === undefined) return [];
-  const { resource, subresource, apiGroup, namespace = '', name = '' } = objectRef;
+function toRequest({ user, verb, requestURI, objectRef, responseStatus, requestReceivedTimestamp }: AuditEvent): AuditedRequest {
+  const { resource, subresource, apiGroup, namespace = '', name = '' } = objectRef ?? { resource: requestURI.split('?')[0] ?? '' };
   const full = `${resource}${apiGroup === undefined || apiGroup === '' ? '' : `.${apiGroup}`}${subresource === undefined ? '' : `/${subresource}`}`;
-  return [{ user: user.username, verb, resource: full, namespace, name, status: responseStatus?.code ?? 0, at: new Date(requestReceivedTimestamp) }];
+  return { user: user.username, verb, resource: full, namespace, name, status: responseStatus?.code ?? 0, at: new Date(requestReceivedTimestamp) };
 }

@@ -101,6 +101,11 @@ export class Cluster {
     return this.#controlPlane.inside(argv);
   }
 
+  /** Path of the keys (PEM) of ServiceAccount tokens: the first one signs, all verify. The API server reads it when it starts. */
+  get serviceAccountKeys(): string {
+    return pkiOf(this.#lab).serviceAccountKey;
+  }
+
   /** The API server alone; `start` resolves when it is ready again. */
   get apiServer(): { stop(): Promise<void>; start(): Promise<void> } {
     return { stop: () => this.#controlPlane.stopApiServer(), start: () => this.#controlPlane.startApiServer() };

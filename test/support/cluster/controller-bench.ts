@@ -60,6 +60,13 @@ export class ControllerBench {
     return controller;
   }
 
+  /** The controller that was started last. */
+  get last(): ControllerProcess {
+    const last = this.#started.at(-1);
+    if (last === undefined) throw new Error('no controller was started');
+    return last;
+  }
+
   /** Ends all controllers at once, and shows what they said when asked to. */
   async endAll(show: boolean): Promise<void> {
     const ended = this.#started.splice(0);
