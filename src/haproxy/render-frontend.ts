@@ -49,6 +49,8 @@ function renderAccess(route: Route, options: RenderOptions): readonly string[] {
   const hold = route.protocol === 'http' ? ['  http-request lua.hold_unknown if'] : ['  tcp-request inspect-delay 3s', '  tcp-request content lua.hold_unknown if'];
   return [
     `  tcp-request connection set-var(sess.caller) src,map_ip(${IDENTITY_MAP},${UNKNOWN})`,
+    // Looked up again where an ACL counts: exceptions are read now, and a pod that has gone since it connected is in none any more.
+    ...(route.protocol === 'http' && hasAcl(route) ? [`  http-request set-var(sess.caller) src,map_ip(${IDENTITY_MAP},${UNKNOWN})`] : []),
     ...renderLog(route),
     ...(options.haproxy.lua ? [...hold.slice(0, -1), `${hold.at(-1)} ${unknown}`] : []),
     ...refuse('caller-unknown', unknown),

@@ -80,7 +80,7 @@ describe.each([
   it('is never given a verdict that neither the step before nor the step after has', async () => {
     const wrong: string[] = [];
     const seen = new Map<string, number>();
-    let going = true;
+    const ended = new AbortController();
     const call = async (target: Target, via: 'own' | 'global'): Promise<void> => {
       const found = view.routes.find(({ namespace, name }) => namespace === target.namespace && name === target.name);
       const from = effective;
@@ -97,7 +97,7 @@ describe.each([
     const lanes = TARGETS.flatMap((target) => (target.public ? (['own', 'global'] as const) : (['own'] as const)).map((via) => ({ target, via })));
     const loops = lanes.flatMap(({ target, via }) =>
       [1, 2].map(async () => {
-        while (going) await call(target, via);
+        while (!ended.signal.aborted) await call(target, via);
       }),
     );
     for (let step = 1; step < TENANTS.length * ROUNDS; step++) {
@@ -108,10 +108,10 @@ describe.each([
       // Each step sees calls of its own, and those that it held are decided in the next.
       await Promise.all(lanes.slice(0, tenantAt(step) === undefined ? 0 : lanes.length).map(({ target, via }) => call(target, via)));
     }
-    going = false;
+    ended.abort();
     await Promise.all(loops);
     expect(wrong).toEqual([]);
-    for (const verdict of ['200', '403 namespace-isolated', '403 acl-denied']) expect(seen.get(verdict), verdict).toBeGreaterThan(100);
+    expect(['200', '403 namespace-isolated', '403 acl-denied'].filter((verdict) => (seen.get(verdict) ?? 0) < 100)).toEqual([]);
   }, 120_000);
 
   it('holds a new pod until it is known, and then serves it', async () => {

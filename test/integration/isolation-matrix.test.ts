@@ -62,6 +62,7 @@ describe.each([
     expect(table(seen)).toEqual(table(expected));
     expect([...servers.reached].sort()).toEqual(cells.filter((_, i) => expected[i] === '200').map(({ id }) => id).sort());
     // The table says something: every verdict stands in it many times.
-    for (const verdict of ['200', '403 caller-unknown', '403 namespace-isolated', '403 acl-denied', '503 route-invalid']) expect(expected.filter((one) => one === verdict).length, verdict).toBeGreaterThan(15);
+    const often = ['200', '403 caller-unknown', '403 namespace-isolated', '403 acl-denied', '503 route-invalid'];
+    expect(often.filter((verdict) => expected.filter((one) => one === verdict).length < 15)).toEqual([]);
   }, 90_000);
 });

@@ -1,7 +1,6 @@
 import http from 'node:http';
 import net from 'node:net';
 import { once } from 'node:events';
-import type { Verdict } from './oracle.ts';
 
 const PATIENCE_MS = 30_000;
 
@@ -16,7 +15,7 @@ export interface Call {
 }
 
 /** What a caller sees: `200`, status and reason, `closed` (tcp), or what else went wrong. On a connection of its own. */
-export async function callOnce(call: Call): Promise<Verdict | string> {
+export async function callOnce(call: Call): Promise<string> {
   try {
     return call.protocol === 'http' ? await callHttp(call) : await callTcp(call);
   } catch (error) {

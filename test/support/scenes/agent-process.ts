@@ -42,7 +42,7 @@ const MAIN = new URL('../../../src/onehop.mjs', import.meta.url).pathname;
 /** A bare `on` is a boolean to kubectl: so it is written in quotes. Undefined fields are left out. */
 const YAML_FOR_KUBECTL = { version: '1.1', keepUndefined: false } as const;
 const ZONE = 'route.internal';
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 /** A file that vanished is believed gone after a moment; the marker is not, so it tells when a folder is in effect. */
 const MARKER = 'scene/marker';
 
