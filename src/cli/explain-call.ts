@@ -1,6 +1,8 @@
-import { explainDecision, type Decision, type DecisionStep } from '../embedded/decide.ts';
+import { explainDecision, type CallLimits, type Decision, type DecisionStep } from '../embedded/decide.ts';
 import { buildCallerIndex, identify, type CallerIdentity } from '../embedded/identify.ts';
 import type { TableView } from '../desired/table-view.ts';
+import type { BreakerState } from '../model/breaker.ts';
+import type { RefusalCode } from '../model/refusal.ts';
 import { objectKey } from '../model/names.ts';
 import type { Route, Version } from '../model/route-table.ts';
 
@@ -39,6 +41,13 @@ export type ExplainResult = { readonly explanation: Explanation } | { readonly e
 /** Whether the PCRE is found in the value; throws when this machine cannot tell. */
 export type MatchPattern = (pattern: string, value: string) => boolean;
 
+/** Refusals that depend on the version that is drawn. */
+const BY_VERSION: ReadonlySet<RefusalCode> = new Set(['no-version', 'breaker-open', 'conn-limit', 'no-endpoints']);
+
+/** What the breaker of a version does; undefined: it has none, or the view is of a folder. */
+export const breakerOf = ({ breakers }: TableView, route: Route, version: Version): BreakerState | undefined =>
+  breakers.find((state) => state.namespace === route.namespace && state.route === route.name && route.versions[state.version] === version);
+
 /** Answers the question with the code that decides calls in the embedded proxy. Pure. */
 export function explainCall(view: TableView, question: CallQuestion, matches: MatchPattern): ExplainResult {
   const source = findSource(view, question.from);
@@ -53,12 +62,19 @@ export function explainCall(view: TableView, question: CallQuestion, matches: Ma
     return { error: `route ${objectKey(target.route)} listens on port ${target.route.listen}, not ${question.port}` };
   }
 
+  const { route } = target;
+  // Rates and calls in flight are known to the serving process alone: the rules are shown, and taken as not exhausted.
+  const limits: CallLimits = {
+    takeRate: () => 0,
+    breakerOpen: (version) => breakerOf(view, route, version)?.open ?? false,
+    inFlight: () => 0,
+  };
   const call = (draw: number) =>
-    explainDecision(target.route, { identity, arrivedOn: target.arrivedOn, headerValue: (name) => question.headers.get(name.toLowerCase()), draw, matches });
-  const draws = drawsOf(target.route);
+    explainDecision(route, { identity, arrivedOn: target.arrivedOn, headerValue: (name) => question.headers.get(name.toLowerCase()), draw, matches, limits });
+  const draws = drawsOf(route);
   const { steps } = call(draws[0]?.draw ?? 0);
   const outcomes = draws.map(({ draw, share }) => ({ share, decision: call(draw).decision }));
-  const refusedAtOnce = outcomes.every(({ decision }) => decision.kind === 'refuse' && decision.code !== 'no-version' && decision.code !== 'no-endpoints');
+  const refusedAtOnce = outcomes.every(({ decision }) => decision.kind === 'refuse' && !BY_VERSION.has(decision.code));
   return { explanation: { ...target, source, identity, steps, outcomes: refusedAtOnce ? outcomes.slice(0, 1).map(({ decision }) => ({ share: 100, decision })) : outcomes } };
 }
 
@@ -81,7 +97,8 @@ function findSource(view: TableView, from: string): string | undefined {
   return view.table.callers.pods.find((caller) => `${caller.namespace}/${caller.pod}` === from || caller.pod === from)?.address;
 }
 
-function findRoute(view: TableView, host: string, identity: CallerIdentity): Pick<Explanation, 'route' | 'arrivedOn' | 'dnsName' | 'vip'> | undefined {
+/** The route that callers of this identity mean by `host`; undefined: none, or more than one. */
+export function findRoute(view: TableView, host: string, identity: CallerIdentity): Pick<Explanation, 'route' | 'arrivedOn' | 'dnsName' | 'vip'> | undefined {
   const { routes } = view.table;
   const own = (route: Route) => ({ route, arrivedOn: 'vip' as const, dnsName: `${route.name}.${route.namespace}.${view.zone}`, vip: route.vip });
   const global = (route: Route) => ({ route, arrivedOn: 'global' as const, dnsName: `${route.name}.${view.globalNamespace}.${view.zone}`, vip: route.globalVip ?? '' });
@@ -101,7 +118,7 @@ function findRoute(view: TableView, host: string, identity: CallerIdentity): Pic
 }
 
 /** Routes of that name elsewhere are named: the caller's namespace has none, or a process of the node has no namespace. */
-function notFound({ table, zone }: TableView, host: string): string {
+export function notFound({ table, zone }: TableView, host: string): string {
   const [name] = shorten(host, zone);
   const others = table.routes.filter((route) => route.name === name).map((route) => objectKey(route));
   const more = others.length === 0 ? "see 'onehop routes'" : `there is ${others.slice(0, 5).join(', ')}${others.length > 5 ? ' and others' : ''}`;

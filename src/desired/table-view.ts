@@ -1,3 +1,4 @@
+import type { BreakerState } from '../model/breaker.ts';
 import type { RouteTable } from '../model/route-table.ts';
 import type { Problem } from '../model/problem.ts';
 import type { VipPool } from '../model/vip-pool.ts';
@@ -15,4 +16,6 @@ export interface TableView {
   /** What is in effect; routes that could not be opened are in it, their Problems in `applyProblems`. */
   readonly table: RouteTable;
   readonly applyProblems: readonly Problem[];
+  /** Of every version that has a breaker; none in a view of a folder. */
+  readonly breakers: readonly BreakerState[];
 }

@@ -14,51 +14,66 @@ export interface Call {
   readonly draw: number;
   /** Whether the PCRE `pattern` is found in `value`. */
   readonly matches: (pattern: string, value: string) => boolean;
+  readonly limits: CallLimits;
+}
+
+/** How far the calls before this one have used up what a route allows. Nothing is asked that the route does not limit. */
+export interface CallLimits {
+  /** Counts the call against the rate: 0 when it is within, else whole seconds (at least 1) until one may pass again. */
+  readonly takeRate: () => number;
+  readonly breakerOpen: (version: Version) => boolean;
+  /** Calls now with the servers of a version. */
+  readonly inFlight: (version: Version) => number;
 }
 
 /** What happens to a call. `reason` is one printable line for people. */
 export type Decision =
-  | { readonly kind: 'refuse'; readonly code: RefusalCode; readonly reason: string }
+  | { readonly kind: 'refuse'; readonly code: RefusalCode; readonly reason: string; readonly retryAfterSeconds?: number }
   | { readonly kind: 'forward'; readonly version: Version; readonly index: number; readonly reason: string };
 
 /** One rule that was tried on the way to a decision. */
 export interface DecisionStep {
-  readonly rule: 'route' | 'caller' | 'isolation' | 'acl' | 'version' | 'endpoints';
+  readonly rule: 'route' | 'caller' | 'isolation' | 'acl' | 'rateLimit' | 'version' | 'breaker' | 'connLimit' | 'endpoints';
   readonly passed: boolean;
   readonly detail: string;
 }
 
-type Verdict = { readonly detail: string; readonly refusal?: RefusalCode };
+type Verdict = { readonly detail: string; readonly refusal?: RefusalCode; readonly retryAfterSeconds?: number };
 type Chosen = { readonly version?: number; readonly reason: string };
 
 const refuse = (refusal: RefusalCode, detail: string): Verdict => ({ refusal, detail });
 
 /**
  * Decides one call in the order of the design (section 3, "Refusals"): route-invalid, caller-unknown, namespace-isolated, acl-denied,
- * no-version, no-endpoints. `onStep` sees each rule as it is tried (for `explain`); the decision is the same with and without it.
+ * rate-limited, no-version, breaker-open, conn-limit, no-endpoints. `onStep` sees each rule as it is tried (for `explain`); the decision is the same with and without it.
  */
 export function decide(route: Route, call: Call, onStep?: (step: DecisionStep) => void): Decision {
   let chosen: Chosen = { reason: '' };
-  const rules: readonly (readonly [DecisionStep['rule'], () => Verdict])[] = [
+  const version = (): Version | undefined => route.versions[chosen.version ?? -1];
+  const rules: readonly (readonly [DecisionStep['rule'], () => Verdict | undefined])[] = [
     ['route', () => (route.invalid ? refuse('route-invalid', 'the ServiceRoute is invalid') : { detail: 'the ServiceRoute is valid' })],
     ['caller', () => checkCaller(call)],
     ['isolation', () => checkIsolation(route, call)],
     ['acl', () => checkAcl(route, call)],
+    ['rateLimit', () => checkRate(route, call)],
     ['version', () => {
       chosen = chooseVersion(route, call);
       return chosen.version === undefined ? refuse('no-version', chosen.reason) : { detail: chosen.reason };
     }],
-    ['endpoints', () => checkEndpoints(route.versions[chosen.version ?? -1])],
+    ['breaker', () => checkBreaker(version(), call)],
+    ['connLimit', () => checkConnLimit(version(), call)],
+    ['endpoints', () => checkEndpoints(version())],
   ];
   for (const [rule, check] of rules) {
-    const { refusal, detail } = check();
+    const verdict = check();
+    if (verdict === undefined) continue;
+    const { refusal, detail, ...more } = verdict;
     onStep?.({ rule, passed: refusal === undefined, detail });
-    if (refusal !== undefined) return { kind: 'refuse', code: refusal, reason: detail };
+    if (refusal !== undefined) return { kind: 'refuse', code: refusal, reason: detail, ...more };
   }
-  const index = chosen.version ?? -1;
-  const version = route.versions[index];
-  if (version === undefined) return { kind: 'refuse', code: 'no-version', reason: 'the chosen version does not exist' };
-  return { kind: 'forward', version, index, reason: chosen.reason };
+  const forwardTo = version();
+  if (forwardTo === undefined) return { kind: 'refuse', code: 'no-version', reason: 'the chosen version does not exist' };
+  return { kind: 'forward', version: forwardTo, index: chosen.version ?? -1, reason: chosen.reason };
 }
 
 /** The decision with every rule that was tried, in order; the last step is the one that decided. */
@@ -125,6 +140,28 @@ function chooseByHeader(route: Route, choice: { readonly header: string; readonl
 
 function otherwise(version: number | undefined, why: string): Chosen {
   return version === undefined ? { reason: `${why}; none is preferred` } : { version, reason: `preferred: ${why}` };
+}
+
+/** Undefined here and below: the route has no such rule. */
+function checkRate({ rateLimit }: Route, { limits }: Call): Verdict | undefined {
+  if (rateLimit === undefined) return undefined;
+  const { requestsPerSecond, burst, per } = rateLimit;
+  const detail = `at most ${requestsPerSecond} a second ${per === 'Caller' ? 'from each caller' : 'in all'}, ${burst} at once`;
+  const retryAfterSeconds = limits.takeRate();
+  return retryAfterSeconds === 0 ? { detail } : { ...refuse('rate-limited', detail), retryAfterSeconds };
+}
+
+function checkBreaker(version: Version | undefined, { limits }: Call): Verdict | undefined {
+  if (version === undefined || (version.breaker?.threshold ?? 0) === 0) return undefined;
+  const { name } = version;
+  return limits.breakerOpen(version) ? refuse('breaker-open', `the breaker of ${name} is open`) : { detail: `the breaker of ${name} is closed` };
+}
+
+function checkConnLimit(version: Version | undefined, { limits }: Call): Verdict | undefined {
+  const connLimit = version?.breaker?.connLimit ?? 0;
+  if (version === undefined || connLimit === 0) return undefined;
+  const detail = `at most ${connLimit} at once with ${version.name}`;
+  return limits.inFlight(version) >= connLimit ? refuse('conn-limit', detail) : { detail };
 }
 
 function checkEndpoints(version: Version | undefined): Verdict {

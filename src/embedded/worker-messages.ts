@@ -1,4 +1,6 @@
 import type { Problem } from '../model/problem.ts';
+import type { BreakerMode, BreakerState } from '../model/breaker.ts';
+import type { CallRecord } from '../model/call-record.ts';
 import type { TableChange } from './serve-table.ts';
 
 /** What the worker is started with. */
@@ -7,14 +9,32 @@ export interface WorkerSettings {
   readonly counters: SharedArrayBuffer;
 }
 
-/** Agent to worker. Each is answered by one WorkerAnswer with the same `id`; the worker serves them one after the other. */
+/** What an operator wants of one breaker. `route`: `namespace/name`; `version`: the Service's name. */
+export interface BreakerOrder {
+  readonly route: string;
+  readonly version: string;
+  readonly mode: BreakerMode;
+}
+
+/**
+ * Agent to worker. Each is answered by one WorkerAnswer with the same `id`. `apply` and `close` are served one after the other, the
+ * others at once.
+ */
 export type WorkerOrder =
-  | { readonly kind: 'apply'; readonly id: number; readonly change: TableChange }
-  | { readonly kind: 'close'; readonly id: number; readonly drainMs: number };
+  | { readonly kind: 'apply'; readonly id: number; readonly change: TableChange; readonly modes: readonly BreakerOrder[] }
+  | { readonly kind: 'close'; readonly id: number; readonly drainMs: number }
+  | { readonly kind: 'breakers'; readonly id: number; readonly set?: BreakerOrder };
 
 export interface WorkerAnswer {
   readonly id: number;
   readonly problems: readonly Problem[];
   /** Keys of all listeners open now. */
   readonly listeners: readonly string[];
+  readonly breakers: readonly BreakerState[];
+}
+
+/** Worker to agent, unasked: calls for the access log, and how many more there was no room for. */
+export interface WorkerCalls {
+  readonly calls: readonly CallRecord[];
+  readonly lost: number;
 }

@@ -33,7 +33,7 @@ afterEach(async () => {
 
 /** Asks with an agent that found these Problems when it applied its table. */
 async function explain(...applyProblems: readonly Problem[]) {
-  view = { generation: 1, proxy: 'embedded', zone: 'route.internal', globalNamespace: 'global', pool, dnsListen: [{ address: '127.68.1.10', port: 5369 }], table, applyProblems };
+  view = { generation: 1, proxy: 'embedded', zone: 'route.internal', globalNamespace: 'global', pool, dnsListen: [{ address: '127.68.1.10', port: 5369 }], table, applyProblems, breakers: [] };
   let out = '';
   const code = await runCommand('explain', ['cart.shop', `--run-dir=${runDir}`], { out: (text) => (out += text), err: (text) => (out += text), env: {}, workingDirectory: runDir, hostname: 'n1', version: '0' });
   return { code, out };

@@ -39,5 +39,6 @@ export function viewOf(settings: Settings, desired: Desired): TableView {
     dnsListen: settings.dnsListen,
     table: desired.table,
     applyProblems: [],
+    breakers: [],
   };
 }

@@ -8,6 +8,7 @@ import type { RefusalCode } from '../../model/refusal.ts';
 import type { Endpoint, Route, Version } from '../../model/route-table.ts';
 import type { RetryCondition } from '../../model/service-route.ts';
 import { declaresBody, http2Headers, lastHeaderValue, requestHeaders, responseHeaders, trailerPairs } from '../headers.ts';
+import type { CallTrace } from './call-trace.ts';
 import type { Counters } from './counters.ts';
 import { UpstreamFailure } from './exchange.ts';
 import type { Exchange, IncomingHead, OpenExchange, OutgoingHead } from './exchange.ts';
@@ -26,6 +27,7 @@ export interface HttpCall {
   /** Aborted when the client is gone before its answer was complete. */
   readonly gone: AbortSignal;
   readonly upgrade?: { readonly socket: Socket; readonly head: Buffer };
+  readonly trace: CallTrace;
   /** The listener is closing: the connection ends after this answer. */
   readonly lastOnConnection: () => boolean;
 }
@@ -45,13 +47,15 @@ const REFUSAL: Readonly<Record<UpstreamFailure['kind'], RefusalCode>> = { connec
 /** Before a server is tried again when all were tried. */
 const SAME_SERVER_PAUSE_MS = 200;
 
-/** Answers a call ourselves: status, `x-onehop-reason` and one line of text. */
-export function refuseHttp(call: HttpCall, code: RefusalCode, counters: Counters): void {
+/** Answers a call ourselves: status, `x-onehop-reason` and one line of text; `retryAfterSeconds` goes with it (RFC 9110 section 10.2.3). */
+export function refuseHttp(call: HttpCall, { code, retryAfterSeconds }: { readonly code: RefusalCode; readonly retryAfterSeconds?: number }, counters: Counters): void {
   counters.add(code);
   const { request, response } = call;
   const { status, text } = REFUSALS[code];
+  call.trace.refused(code, status);
   const body = `${text}\n`;
   const headers = ['Content-Type', 'text/plain; charset=utf-8', 'Content-Length', String(body.length), REASON_HEADER, code];
+  if (retryAfterSeconds !== undefined) headers.push('Retry-After', String(retryAfterSeconds));
   // A client that waits for 100 may or may not send its body now: the connection cannot carry another request.
   writeHead(call, status, '', headers, lastHeaderValue(request.rawHeaders, 'expect') !== undefined);
   response.end(request.method === 'HEAD' ? '' : body);
@@ -91,13 +95,13 @@ export async function forwardHttp(call: HttpCall, route: Route, version: Version
   const servers = tools.pool.order(version, hashKey);
   for (let attempt = 0; ; attempt++) {
     const server = servers[attempt % servers.length];
-    if (server === undefined) return refuseHttp(call, 'no-endpoints', tools.counters);
+    if (server === undefined) return refuseHttp(call, { code: 'no-endpoints' }, tools.counters);
     if (attempt >= servers.length) await delay(SAME_SERVER_PAUSE_MS);
     const failure = await tryServer(call, route, version, server, head, body, tools);
     if (failure === undefined || call.gone.aborted) return;
     if (!mayRetry(route, failure, head, body, attempt)) {
       body.discard();
-      return refuseHttp(call, REFUSAL[failure.kind], tools.counters);
+      return refuseHttp(call, { code: REFUSAL[failure.kind] }, tools.counters);
     }
   }
 }
@@ -111,6 +115,7 @@ function mayRetry({ retries }: Route, failure: UpstreamFailure, head: OutgoingHe
 /** One attempt. Undefined: the client has its answer (or is gone); a failure: nothing was sent to the client yet. */
 async function tryServer(call: HttpCall, route: Route, version: Version, server: Endpoint, head: OutgoingHead, body: RequestBody, tools: ForwardTools): Promise<UpstreamFailure | undefined> {
   const done = tools.pool.begin(server);
+  call.trace.tries(server);
   const open = version.serverProtocol === 'h2' ? tools.openHttp2 : tools.openHttp1;
   let exchange: Exchange | undefined;
   const abort = (): void => exchange?.abort();
@@ -118,10 +123,12 @@ async function tryServer(call: HttpCall, route: Route, version: Version, server:
   try {
     exchange = await open(server, head, route.timeout, () => sendContinue(call.response));
     if (call.gone.aborted) return undefined;
+    call.trace.connected();
     body.sendTo(exchange);
     const answer = await exchange.response;
+    call.trace.answered(answer.status);
     tools.counters.add(server.tier);
-    if (answer.upgraded === undefined) await sendAnswer(call, answer, body);
+    if (answer.upgraded === undefined) await sendAnswer(call, answer, body, route.log !== undefined);
     else await switchProtocol(call, answer, answer.upgraded);
     return undefined;
   } catch (failure) {
@@ -140,24 +147,30 @@ function sendContinue(response: ClientResponse): void {
   if (!response.headersSent && !response.writableEnded) response.writeContinue();
 }
 
-async function sendAnswer(call: HttpCall, answer: IncomingHead, body: RequestBody): Promise<void> {
-  const { response } = call;
+async function sendAnswer(call: HttpCall, answer: IncomingHead, body: RequestBody, measured: boolean): Promise<void> {
+  const { response, trace } = call;
   const source = answer.body;
+  if (measured) source.on('data', (chunk: Buffer) => (trace.bytesOut += chunk.length));
   writeHead(call, answer.status, answer.statusText, responseHeaders(answer.headers));
   // Without a body at hand the head goes alone: event streams and long polls begin with silence.
   if (!(response instanceof http2.Http2ServerResponse) && source.readableLength === 0 && !source.readableEnded) response.flushHeaders();
   source.pipe(response as NodeJS.WritableStream, { end: false });
   try {
     await finished(source, { writable: false, signal: call.gone });
-    if (!answer.complete()) return cutAnswer(call);
+    if (!answer.complete()) return breakOff(call);
     const trailers = trailerPairs(answer.trailers());
     if (trailers.length > 0) addTrailers(response, trailers);
     response.end();
     body.discard();
   } catch {
     // The server or the client ended in mid-body. Neither may be left waiting for the other.
-    cutAnswer(call);
+    breakOff(call);
   }
+}
+
+function breakOff(call: HttpCall): void {
+  call.trace.aborted(call.gone.aborted ? 'client' : 'server');
+  cutAnswer(call);
 }
 
 function addTrailers(response: ClientResponse, pairs: [string, string][]): void {
@@ -179,5 +192,5 @@ async function switchProtocol(call: HttpCall, answer: IncomingHead, upgraded: No
   socket.write(`${text}\r\n`, 'latin1');
   if (upgraded.head.length > 0) socket.write(upgraded.head);
   if (head.length > 0) upgraded.socket.write(head);
-  await joinSockets(socket, upgraded.socket);
+  await joinSockets(socket, upgraded.socket, (reset) => call.trace.aborted(reset === socket ? 'client' : 'server'));
 }

@@ -3,13 +3,14 @@ import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { once } from 'node:events';
 import type { Endpoint, Route, Version } from '../../model/route-table.ts';
+import type { CallTrace } from './call-trace.ts';
 import type { ForwardTools } from './forward-http.ts';
 import { joinSockets } from './join-sockets.ts';
 
 const SAME_SERVER_PAUSE_MS = 200;
 
 /** Joins a client's connection with the first server of the version that can be connected; none: the client is closed (`connect-failed`). */
-export async function forwardTcp(client: Socket, route: Route, version: Version, hashKey: string | undefined, tools: ForwardTools): Promise<void> {
+export async function forwardTcp(client: Socket, route: Route, version: Version, hashKey: string | undefined, trace: CallTrace, tools: ForwardTools): Promise<void> {
   client.pause();
   const servers = tools.pool.order(version, hashKey);
   const attempts = route.retries.on.includes('connect-failure') ? route.retries.attempts : 0;
@@ -18,10 +19,13 @@ export async function forwardTcp(client: Socket, route: Route, version: Version,
     if (server === undefined) break;
     if (attempt >= servers.length) await delay(SAME_SERVER_PAUSE_MS);
     const done = tools.pool.begin(server);
+    trace.tries(server);
     try {
       const upstream = await connect(server, route.timeout.connectMs);
+      trace.connected();
       tools.counters.add(server.tier);
-      await joinSockets(client, upstream);
+      await joinSockets(client, upstream, (socket) => trace.aborted(socket === client ? 'client' : 'server'));
+      trace.bytesOut = upstream.bytesRead;
       return;
     } catch {
       tools.pool.connectFailed(server);
@@ -29,7 +33,10 @@ export async function forwardTcp(client: Socket, route: Route, version: Version,
       done();
     }
   }
-  if (!client.destroyed) tools.counters.add('connect-failed');
+  if (!client.destroyed) {
+    trace.refused('connect-failed');
+    tools.counters.add('connect-failed');
+  }
   client.destroy();
 }
 

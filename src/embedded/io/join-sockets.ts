@@ -3,8 +3,11 @@ import type { Socket } from 'node:net';
 /** HAProxy's `timeout tunnel`: silence on both sides after which a tunnel ends. */
 const TUNNEL_IDLE_MS = 3_600_000;
 
-/** Copies bytes both ways with back-pressure and half-close. Resolves when both are closed; a reset of one resets the other. */
-export function joinSockets(a: Socket, b: Socket): Promise<void> {
+/**
+ * Copies bytes both ways with back-pressure and half-close; a reset of one resets the other. Resolves when both are closed. `onReset`
+ * hears which one was reset while the other was open, before the other sees it.
+ */
+export function joinSockets(a: Socket, b: Socket, onReset: (socket: Socket) => void): Promise<void> {
   if (a.destroyed || b.destroyed) {
     a.destroy();
     b.destroy();
@@ -19,6 +22,7 @@ export function joinSockets(a: Socket, b: Socket): Promise<void> {
       from.on('error', () => {});
       from.on('close', (hadError) => {
         // A reset goes on as a reset: a plain end would look like a complete transfer to the other side.
+        if (hadError && !to.destroyed) onReset(from);
         if (hadError) to.resetAndDestroy();
         else if (!to.writableEnded) to.destroy();
         if (--open === 0) resolve();

@@ -1,13 +1,15 @@
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import type { BreakerMode, BreakerRef, BreakerState } from '../../model/breaker.ts';
+import type { CallRecord } from '../../model/call-record.ts';
 import { objectKey } from '../../model/names.ts';
 import type { Problem } from '../../model/problem.ts';
 import type { Proxy } from '../../model/proxy.ts';
-import type { Route, RouteTable } from '../../model/route-table.ts';
+import type { Route, RouteTable, Version } from '../../model/route-table.ts';
 import type { OnTokensChanged, VerifyToken } from '../../model/token.ts';
 import { planTransfer } from '../serve-table.ts';
-import type { WorkerAnswer, WorkerOrder, WorkerSettings } from '../worker-messages.ts';
+import type { BreakerOrder, WorkerAnswer, WorkerCalls, WorkerOrder, WorkerSettings } from '../worker-messages.ts';
 import { Counters } from './counters.ts';
 import type { EmbeddedStatus } from './counters.ts';
 
@@ -17,12 +19,16 @@ export interface EmbeddedProxyOptions {
   /** Absent: every token is refused. */
   readonly verifyToken?: VerifyToken;
   readonly onTokensChanged?: OnTokensChanged;
+  /** Calls for the access log, as the routes' `log` wants them; `lost`: how many more there was no room for. */
+  readonly onCalls?: (records: readonly CallRecord[], lost: number) => void;
   /** Told when the worker died; it is started again with the last table. */
   readonly onFault?: (error: Error) => void;
 }
 
 export interface EmbeddedProxy extends Proxy {
   readonly kind: 'embedded';
+  breakers(): Promise<readonly BreakerState[]>;
+  setBreaker(ref: BreakerRef, mode: BreakerMode): Promise<void>;
   /** Counters, read from shared memory: never waits. */
   status(): EmbeddedStatus;
 }
@@ -34,6 +40,8 @@ const MAX_HEAP_MB = 512;
 /** Between the end of a worker and the start of the next, so that one that cannot live does not use up the machine. */
 const RESTART_PAUSE_MS = 100;
 const RESTART_PAUSE_MAX_MS = 5_000;
+
+const hasBreaker = ({ breaker }: Version): boolean => (breaker?.threshold ?? 0) > 0;
 
 /** Opens the embedded proxy: its worker thread runs, without listeners until the first `apply`. */
 export function openEmbeddedProxy(options: EmbeddedProxyOptions = {}): Promise<EmbeddedProxy> {
@@ -53,6 +61,8 @@ class WorkerProxy implements EmbeddedProxy {
   /** The routes that the living worker has been sent. */
   #sent: ReadonlyMap<string, Route> = new Map();
   #listeners: ReadonlySet<string> = new Set();
+  /** Breakers that are held by hand, by `namespace/route/version`. */
+  readonly #modes = new Map<string, BreakerOrder>();
   readonly #waiting = new Map<number, (answer: WorkerAnswer) => void>();
   #nextId = 0;
   #restarts = 0;
@@ -68,8 +78,37 @@ class WorkerProxy implements EmbeddedProxy {
   async apply(table: RouteTable): Promise<readonly Problem[]> {
     if (this.#closed) return [];
     this.#table = table;
+    this.#forgetModes(table);
     const { problems } = await this.#sendTable(table);
     return problems;
+  }
+
+  /** None before the first table, and while no worker lives: what it knew of errors died with it. */
+  async breakers(): Promise<readonly BreakerState[]> {
+    if (this.#closed || this.#worker === undefined || this.#table === undefined) return [];
+    return (await this.#order((id) => ({ kind: 'breakers', id }))).breakers;
+  }
+
+  /** What an operator wants outlives the worker, not the version. */
+  async setBreaker(ref: BreakerRef, mode: BreakerMode): Promise<void> {
+    const set = this.#orderFor(ref, mode);
+    if (this.#closed || set === undefined) return;
+    const key = `${set.route}/${set.version}`;
+    if (mode === 'auto') this.#modes.delete(key);
+    else this.#modes.set(key, set);
+    if (this.#worker !== undefined) await this.#order((id) => ({ kind: 'breakers', id, set }));
+  }
+
+  #orderFor({ namespace, route: name, version: index }: BreakerRef, mode: BreakerMode): BreakerOrder | undefined {
+    const route = objectKey({ namespace, name });
+    const version = this.#table?.routes.find((each) => objectKey(each) === route)?.versions[index]?.name;
+    return version === undefined ? undefined : { route, version, mode };
+  }
+
+  #forgetModes(table: RouteTable): void {
+    if (this.#modes.size === 0) return;
+    const kept = new Set(table.routes.flatMap((route) => route.versions.filter(hasBreaker).map(({ name }) => `${objectKey(route)}/${name}`)));
+    for (const key of this.#modes.keys()) if (!kept.has(key)) this.#modes.delete(key);
   }
 
   listeners(): ReadonlySet<string> {
@@ -93,7 +132,10 @@ class WorkerProxy implements EmbeddedProxy {
   #start(): void {
     const settings: WorkerSettings = { tokenHeader: this.#options.tokenHeader ?? 'X-Onehop-Token', counters: this.#counters.memory };
     const worker = new Worker(WORKER_FILE, { workerData: settings, name: 'onehop-embedded', execArgv: [], resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB } });
-    worker.on('message', (answer: WorkerAnswer) => this.#answered(answer));
+    worker.on('message', (message: WorkerAnswer | WorkerCalls) => {
+      if ('calls' in message) this.#options.onCalls?.(message.calls, message.lost);
+      else this.#answered(message);
+    });
     let fault: Error | undefined;
     worker.on('error', (error) => {
       fault = error instanceof Error ? error : new Error(String(error));
@@ -123,15 +165,15 @@ class WorkerProxy implements EmbeddedProxy {
     // Orders left unanswered by the last worker wanted this table or an older one: one answer serves them all.
     const unanswered = [...this.#waiting.values()];
     this.#waiting.clear();
-    void this.#sendTable(this.#table).then((answer) => {
+    void this.#sendTable(this.#table, [...this.#modes.values()]).then((answer) => {
       for (const answered of unanswered) answered(answer);
     });
   }
 
-  #sendTable(table: RouteTable): Promise<WorkerAnswer> {
+  #sendTable(table: RouteTable, modes: readonly BreakerOrder[] = []): Promise<WorkerAnswer> {
     const change = planTransfer(this.#sent, table);
     if (this.#worker !== undefined) this.#sent = new Map(table.routes.map((route) => [objectKey(route), route]));
-    return this.#order((id) => ({ kind: 'apply', id, change }));
+    return this.#order((id) => ({ kind: 'apply', id, change, modes }));
   }
 
   /** Without a worker the order waits; the next one is sent the last table. */
@@ -153,6 +195,6 @@ class WorkerProxy implements EmbeddedProxy {
   #answerAll(): void {
     const answers = [...this.#waiting.values()];
     this.#waiting.clear();
-    for (const answered of answers) answered({ id: -1, problems: [], listeners: [] });
+    for (const answered of answers) answered({ id: -1, problems: [], listeners: [], breakers: [] });
   }
 }

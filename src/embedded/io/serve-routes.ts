@@ -2,7 +2,10 @@ import http from 'node:http';
 import http2 from 'node:http2';
 import type { Socket } from 'node:net';
 import type { Problem } from '../../model/problem.ts';
-import type { Version } from '../../model/route-table.ts';
+import type { BreakerState } from '../../model/breaker.ts';
+import type { CallRecord } from '../../model/call-record.ts';
+import type { Route, Version } from '../../model/route-table.ts';
+import { buildCallRecord, isLogged } from '../build-call-record.ts';
 import { declaresBody, lastHeaderValue } from '../headers.ts';
 import { canonicalAddress } from '../identify.ts';
 import type { CallerIdentity } from '../identify.ts';
@@ -11,10 +14,14 @@ import { decide } from '../decide.ts';
 import type { Decision } from '../decide.ts';
 import { planListeners, wantedListeners } from '../plan-listeners.ts';
 import type { WantedListener } from '../plan-listeners.ts';
+import { Governor } from '../governor.ts';
 import { compileRoutes } from '../serve-table.ts';
 import type { ServedTable } from '../serve-table.ts';
+import type { BreakerOrder } from '../worker-messages.ts';
 import { Admission } from './admission.ts';
 import { bindProblem } from './bind-problem.ts';
+import { CallJournal } from './call-journal.ts';
+import { CallTrace } from './call-trace.ts';
 import type { Counters } from './counters.ts';
 import { forwardHttp, refuseHttp } from './forward-http.ts';
 import type { ClientRequest, ClientResponse, ForwardTools, HttpCall } from './forward-http.ts';
@@ -30,6 +37,13 @@ const HEADERS_TIMEOUT_MS = 10_000;
 const KEEP_ALIVE_MS = 60_000;
 /** Listeners opened at the same time. */
 const OPEN_BATCH = 64;
+
+export interface RouteServerOptions {
+  readonly tokenHeader: string;
+  readonly counters: Counters;
+  /** Calls for the access log, now and then; `lost`: how many more there was no room for. */
+  readonly onCalls: (records: readonly CallRecord[], lost: number) => void;
+}
 
 /**
  * Serves the routes of the newest table in this thread. Invariants: `apply` and `close` never overlap (their caller sees to it); a call is
@@ -47,18 +61,25 @@ export class RouteServer {
   readonly #tools: ForwardTools;
   readonly #http1: http.Server;
   readonly #http2: http2.Http2Server;
+  readonly #governor = new Governor();
+  readonly #journal: CallJournal;
+  #routes: readonly Route[] = [];
   #regexes: ReadonlyMap<string, CompiledRegex> = new Map();
 
-  constructor(options: { readonly tokenHeader: string; readonly counters: Counters }) {
+  constructor(options: RouteServerOptions) {
+    this.#journal = new CallJournal(options.onCalls);
     this.#counters = options.counters;
     this.#tools = { pool: new ServerPool(), counters: options.counters, tokenHeader: options.tokenHeader, openHttp1: this.#http1Client.open, openHttp2: this.#http2Client.open };
     this.#http1 = this.#createHttp1();
     this.#http2 = this.#createHttp2();
   }
 
-  /** Brings listeners, routes, regexes and callers to `table`. Problems are those of routes that could not be opened or matched. */
-  async apply(table: ServedTable): Promise<readonly Problem[]> {
+  /** Brings listeners, routes, regexes and callers to `table`, and breakers to `modes` before anybody is served by it. Problems are those of routes that could not be opened or matched. */
+  async apply(table: ServedTable, modes: readonly BreakerOrder[] = []): Promise<readonly Problem[]> {
     const { routes, regexes, problems } = compileRoutes(table.routes, this.#regexes);
+    this.#routes = routes;
+    this.#governor.apply(routes, performance.now());
+    for (const mode of modes) this.setBreaker(mode);
     const plan = planListeners(new Set(this.#listeners.keys()), wantedListeners(routes));
     for (const wanted of plan.keep) {
       const listener = this.#listeners.get(wanted.key);
@@ -76,6 +97,16 @@ export class RouteServer {
     return [...problems, ...failed];
   }
 
+  /** Of every version that has a breaker. */
+  breakers(): readonly BreakerState[] {
+    return this.#governor.states(this.#routes, performance.now(), Date.now());
+  }
+
+  /** Nothing happens when that version has no breaker. */
+  setBreaker({ route, version, mode }: BreakerOrder): void {
+    this.#governor.setMode(route, version, mode);
+  }
+
   listeners(): string[] {
     return [...this.#listeners.keys()];
   }
@@ -90,6 +121,7 @@ export class RouteServer {
     this.#http2Client.close();
     this.#http1.close();
     this.#http1.closeAllConnections();
+    this.#journal.flush();
   }
 
   async #openListener(wanted: WantedListener): Promise<Problem | undefined> {
@@ -185,6 +217,7 @@ export class RouteServer {
       response,
       clientAddress: canonicalAddress(socket.remoteAddress ?? ''),
       gone: gone.signal,
+      trace: new CallTrace(),
       lastOnConnection: () => listener.closing,
       ...(upgrade === undefined ? {} : { upgrade }),
     };
@@ -192,8 +225,9 @@ export class RouteServer {
   }
 
   async #serveHttp(call: HttpCall, listener: RouteListener): Promise<void> {
-    const identity = await this.#identify(call.clientAddress, listener, call.gone);
-    if (call.gone.aborted) return;
+    const { clientAddress, gone, trace } = call;
+    const identity = await this.#identify(clientAddress, listener, gone);
+    if (gone.aborted) return;
     const { route, arrivedOn } = listener.wanted;
     const raw = call.request.rawHeaders;
     const decision = decide(route, {
@@ -202,12 +236,32 @@ export class RouteServer {
       headerValue: (name) => lastHeaderValue(raw, name),
       draw: Math.random(),
       matches: (pattern, value) => this.#matches(pattern, value),
+      limits: this.#governor.limitsFor(route, clientAddress, performance.now()),
     });
-    if (decision.kind === 'refuse') {
-      refuseHttp(call, decision.code, this.#counters);
-      return;
+    if (decision.kind === 'refuse') refuseHttp(call, decision, this.#counters);
+    else await this.#counted(route, decision.version, trace, () => forwardHttp(call, route, decision.version, hashKey(decision.version, clientAddress, raw), this.#tools));
+    if (gone.aborted) trace.aborted('client');
+    this.#note(route, trace, { address: clientAddress, identity }, call.request);
+  }
+
+  /** A call that `decide` lets pass is counted in at once, so that no other can be decided in between; its errors go to the breaker. */
+  async #counted(route: Route, version: Version, trace: CallTrace, forward: () => Promise<void>): Promise<void> {
+    const guard = this.#governor.guardOf(route, version);
+    trace.forwarded(version, () => guard.breaker?.error(performance.now()));
+    guard.inFlight++;
+    try {
+      await forward();
+    } finally {
+      guard.inFlight--;
     }
-    await forwardHttp(call, route, decision.version, hashKey(decision.version, call.clientAddress, raw), this.#tools);
+  }
+
+  #note(route: Route, trace: CallTrace, caller: Parameters<typeof buildCallRecord>[1], request?: ClientRequest): void {
+    if (route.log === undefined) return;
+    const facts = trace.end();
+    if (!isLogged(route, facts, Math.random())) return;
+    const line = request === undefined ? undefined : { method: request.method ?? '', path: request.url ?? '' };
+    this.#journal.write(() => buildCallRecord(route, caller, line, facts));
   }
 
   /** Nobody is held for a route that refuses everybody. */
@@ -223,13 +277,17 @@ export class RouteServer {
     const identity = await this.#identify(clientAddress, listener, gone.signal);
     if (gone.signal.aborted) return;
     const { route, arrivedOn } = listener.wanted;
-    const decision: Decision = decide(route, { identity, arrivedOn, headerValue: () => undefined, draw: Math.random(), matches: () => false });
+    const trace = new CallTrace();
+    const limits = this.#governor.limitsFor(route, clientAddress, performance.now());
+    const decision: Decision = decide(route, { identity, arrivedOn, headerValue: () => undefined, draw: Math.random(), matches: () => false, limits });
     if (decision.kind === 'refuse') {
+      trace.refused(decision.code);
       this.#counters.add(decision.code);
       socket.destroy();
-      return;
+    } else {
+      await this.#counted(route, decision.version, trace, () => forwardTcp(socket, route, decision.version, hashKey(decision.version, clientAddress, []), trace, this.#tools));
     }
-    await forwardTcp(socket, route, decision.version, hashKey(decision.version, clientAddress, []), this.#tools);
+    this.#note(route, trace, { address: clientAddress, identity });
   }
 
   #matches(pattern: string, value: string): boolean {

@@ -3,7 +3,7 @@ import { objectKey } from '../../model/names.ts';
 import type { Problem } from '../../model/problem.ts';
 import type { Route } from '../../model/route-table.ts';
 import type { TableChange } from '../serve-table.ts';
-import type { WorkerAnswer, WorkerOrder, WorkerSettings } from '../worker-messages.ts';
+import type { BreakerOrder, WorkerAnswer, WorkerCalls, WorkerOrder, WorkerSettings } from '../worker-messages.ts';
 import { Counters } from './counters.ts';
 import { RouteServer } from './serve-routes.ts';
 
@@ -11,20 +11,29 @@ import { RouteServer } from './serve-routes.ts';
 function main(port: NonNullable<typeof parentPort>, settings: WorkerSettings): void {
   const counters = new Counters(settings.counters);
   counters.resetGauges();
-  const server = new RouteServer({ tokenHeader: settings.tokenHeader, counters });
+  const server = new RouteServer({
+    tokenHeader: settings.tokenHeader,
+    counters,
+    onCalls: (calls, lost) => port.postMessage({ calls, lost } satisfies WorkerCalls),
+  });
   const routes = new Map<string, Route>();
-  const applyChange = ({ callers, changed, removed }: TableChange): Promise<readonly Problem[]> => {
+  const applyChange = ({ callers, changed, removed }: TableChange, modes: readonly BreakerOrder[]): Promise<readonly Problem[]> => {
     for (const key of removed) routes.delete(key);
     for (const route of changed) routes.set(objectKey(route), route);
-    return server.apply({ callers, routes: [...routes.values()] });
+    return server.apply({ callers, routes: [...routes.values()] }, modes);
   };
+  const answer = (id: number, more: Pick<WorkerAnswer, 'problems' | 'breakers'>): void => port.postMessage({ id, listeners: server.listeners(), ...more } satisfies WorkerAnswer);
   let last = Promise.resolve();
   port.on('message', (order: WorkerOrder) => {
+    if (order.kind === 'breakers') {
+      if (order.set !== undefined) server.setBreaker(order.set);
+      answer(order.id, { problems: [], breakers: server.breakers() });
+      return;
+    }
     last = last.then(async () => {
-      const problems = order.kind === 'apply' ? await applyChange(order.change) : [];
+      const problems = order.kind === 'apply' ? await applyChange(order.change, order.modes) : [];
       if (order.kind === 'close') await server.close(order.drainMs);
-      const answer: WorkerAnswer = { id: order.id, problems, listeners: server.listeners() };
-      port.postMessage(answer);
+      answer(order.id, { problems, breakers: [] });
       if (order.kind === 'close') port.close();
     });
   });

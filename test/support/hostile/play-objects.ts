@@ -64,7 +64,7 @@ export function playObjects(files: readonly (readonly [name: string, text: strin
   };
   const { table, zone, ledger: next } = buildDesired(snapshot, options, ledger, 0);
   const rendered = renderConfig(table, { runDir: '/run/onehop', drainTimeoutSeconds: 60, fileDescriptors: 20_000, threads: 2, haproxy: { version: '2.6.12', lua: true } });
-  const view = { generation: 1, proxy: 'haproxy' as const, zone: 'route.internal', globalNamespace: 'global', pool: POOL, dnsListen: [], table, applyProblems: [] };
+  const view = { generation: 1, proxy: 'haproxy' as const, zone: 'route.internal', globalNamespace: 'global', pool: POOL, dnsListen: [], table, applyProblems: [], breakers: [] };
   const sources = ['host', '127.88.90.99', ...table.callers.pods.map(({ address }) => address)];
   const explained = table.routes.flatMap((route) =>
     sources.flatMap((from) => {
@@ -77,7 +77,7 @@ export function playObjects(files: readonly (readonly [name: string, text: strin
     ledger: next,
     rendered,
     zone: renderZone(zone),
-    routesJson: JSON.stringify(buildRoutesView(table, { generation: 1, source: 'test', proxy: 'haproxy', stale: false, problems: [] })),
+    routesJson: JSON.stringify(buildRoutesView(table, { generation: 1, source: 'test', proxy: 'haproxy', stale: false, problems: [], breakers: [] })),
     routesText: renderRoutes(view),
     problems: table.problems,
     problemLines: table.problems.map(problemLine),
@@ -88,6 +88,6 @@ export function playObjects(files: readonly (readonly [name: string, text: strin
 /** The page that Prometheus reads. */
 export function renderMetrics({ table, problems }: Played): Promise<string> {
   const metrics = new Metrics();
-  addAgentMetrics(metrics, { table: () => table, problems: () => problems, generation: () => 1, dns: async () => undefined, proxy: () => ({}), calls: async () => NO_CALLS });
+  addAgentMetrics(metrics, { table: () => table, problems: () => problems, generation: () => 1, dns: async () => undefined, proxy: () => ({}), calls: async () => NO_CALLS, breakers: async () => [] });
   return metrics.render();
 }

@@ -22,7 +22,7 @@ const { table } = buildTable(
   {},
   0,
 );
-const view: TableView = { generation: 1, proxy: 'embedded', zone: 'route.internal', globalNamespace: 'global', pool, dnsListen: [], table, applyProblems: [] };
+const view: TableView = { generation: 1, proxy: 'embedded', zone: 'route.internal', globalNamespace: 'global', pool, dnsListen: [], table, applyProblems: [], breakers: [] };
 const matches = (pattern: string, value: string): boolean => new RegExp(pattern).test(value);
 
 function ask(host: string, from: string, more: Partial<CallQuestion> = {}): string {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { compileRegex } from '../../../src/embedded/compile-regex.ts';
 import { decide, explainDecision } from '../../../src/embedded/decide.ts';
-import type { Call } from '../../../src/embedded/decide.ts';
+import type { Call, CallLimits } from '../../../src/embedded/decide.ts';
 import type { CallerIdentity } from '../../../src/embedded/identify.ts';
 import type { Choice, Route } from '../../../src/model/route-table.ts';
 import { caller, endpoint, route, version } from '../../support/embedded-world.ts';
@@ -13,7 +13,8 @@ const matches = (pattern: string, value: string): boolean => {
   const compiled = compileRegex(pattern);
   return 'test' in compiled && compiled.test(value);
 };
-const aCall = (more: Partial<Call> = {}): Call => ({ identity: pod('b'), arrivedOn: 'vip', headerValue: () => undefined, draw: 0, matches, ...more });
+const unlimited: CallLimits = { takeRate: () => 0, breakerOpen: () => false, inFlight: () => 0 };
+const aCall = (more: Partial<Call> = {}): Call => ({ identity: pod('b'), arrivedOn: 'vip', headerValue: () => undefined, draw: 0, matches, limits: unlimited, ...more });
 const withChoice = (choice: Choice, more: Partial<Route> = {}): Route => route('svc', '127.73.1.1', two, { choice, ...more });
 /** The code of a refusal, or the name of the version. */
 const outcome = (of: Route, more: Partial<Call> = {}): string => {
@@ -67,6 +68,47 @@ describe('decide', () => {
     ['a fixed version that does not exist', withChoice({ kind: 'fixed', version: 7 }), {}, 'no-version'],
   ])('%s', (_name, of, more, expected) => {
     expect(outcome(of, more)).toBe(expected);
+  });
+
+  const breaker = { threshold: 5, windowSeconds: 10, breakTimeSeconds: 30, connLimit: 10 };
+  const guarded = route('svc', '127.73.1.1', [version('v-a', up, { breaker }), version('v-b', up, { breaker })], { choice: split, rateLimit: { requestsPerSecond: 5, burst: 7, per: 'Caller' } });
+  const limits = (more: Partial<CallLimits>): Partial<Call> => ({ limits: { ...unlimited, ...more } });
+  const exhausted: CallLimits = { takeRate: () => 3, breakerOpen: () => true, inFlight: () => 10 };
+
+  it.each<[string, Route, Partial<Call>, string]>([
+    ['nothing is exhausted', guarded, {}, 'v-a'],
+    ['the rate comes before the version', guarded, { draw: 0.9, limits: exhausted }, 'rate-limited'],
+    ['the acl comes before the rate', { ...guarded, ...acl(false, []) }, { limits: exhausted }, 'acl-denied'],
+    ['the version comes before the breaker', guarded, { draw: 0.9, ...limits({ breakerOpen: () => true }) }, 'no-version'],
+    ['the breaker comes before the connection limit', guarded, { limits: { ...exhausted, takeRate: () => 0 } }, 'breaker-open'],
+    ['the breaker of another version is nothing to it', guarded, limits({ breakerOpen: ({ name }) => name === 'v-b' }), 'v-a'],
+    ['one below the connection limit', guarded, limits({ inFlight: () => 9 }), 'v-a'],
+    ['at the connection limit', guarded, limits({ inFlight: () => 10 }), 'conn-limit'],
+    ['the connection limit comes before the endpoints', route('svc', '127.73.1.1', [version('v', [], { breaker })]), limits({ inFlight: () => 10 }), 'conn-limit'],
+    ['a route without limits asks for none', withChoice(fixed), { limits: exhausted }, 'v-a'],
+    ['a threshold of 0 is no breaker', route('svc', '127.73.1.1', [version('v', up, { breaker: { ...breaker, threshold: 0 } })]), limits({ breakerOpen: () => true }), 'v'],
+  ])('limits: %s', (_name, of, more, expected) => {
+    expect(outcome(of, more)).toBe(expected);
+  });
+
+  it('says when to call again, and shows the limits as steps', () => {
+    expect(decide(guarded, aCall({ limits: exhausted }))).toEqual({ kind: 'refuse', code: 'rate-limited', reason: 'at most 5 a second from each caller, 7 at once', retryAfterSeconds: 3 });
+    expect(explainDecision(guarded, aCall()).steps.slice(-5)).toEqual([
+      { rule: 'rateLimit', passed: true, detail: 'at most 5 a second from each caller, 7 at once' },
+      { rule: 'version', passed: true, detail: 'endpoint 0 of 100 < 30' },
+      { rule: 'breaker', passed: true, detail: 'the breaker of v-a is closed' },
+      { rule: 'connLimit', passed: true, detail: 'at most 10 at once with v-a' },
+      { rule: 'endpoints', passed: true, detail: 'version v-a: 1 active (tier node), 0 backup' },
+    ]);
+  });
+
+  it('takes of the rate only when it comes to it', () => {
+    let taken = 0;
+    const counting = limits({ takeRate: () => (taken++, 0) });
+    decide({ ...guarded, ...acl(false, []) }, aCall(counting));
+    expect(taken).toBe(0);
+    decide(guarded, aCall(counting));
+    expect(taken).toBe(1);
   });
 
   it('gives its reason in words', () => {
