@@ -1,6 +1,8 @@
 import type { Metrics } from '../daemon/metrics.ts';
 import type { DnsCounters } from '../dns/dns-counters.ts';
+import type { BreakerState } from '../model/breaker.ts';
 import type { CallCounts } from '../model/call-counts.ts';
+import { objectKey } from '../model/names.ts';
 import type { Problem } from '../model/problem.ts';
 import type { RouteTable } from '../model/route-table.ts';
 
@@ -13,12 +15,14 @@ export interface Observed {
   /** Counters of the proxy: name (without prefix) -> value, a fixed small set. */
   readonly proxy: () => Readonly<Record<string, number>>;
   readonly calls: () => Promise<CallCounts>;
+  readonly breakers: () => Promise<readonly BreakerState[]>;
 }
 
 /** Registers the agent's metrics. Labels are of fixed sets or of this node's own; none names a caller. */
 export function addAgentMetrics(metrics: Metrics, observed: Observed): void {
   const dns = shared(observed.dns);
   const calls = shared(observed.calls);
+  const breakers = shared(observed.breakers);
   metrics.gauge({ name: 'onehop_routes', help: 'Routes in the table of this node' }, () => [{ value: observed.table()?.routes.length ?? 0 }]);
   metrics.gauge({ name: 'onehop_local_pods', help: 'Live pods of this node known by their address' }, () => [{ value: observed.table()?.callers.pods.length ?? 0 }]);
   metrics.gauge({ name: 'onehop_generation', help: 'Changes in effect since the start' }, () => [{ value: observed.generation() }]);
@@ -57,6 +61,18 @@ export function addAgentMetrics(metrics: Metrics, observed: Observed): void {
   metrics.counter({ name: 'onehop_answered_calls_total', help: 'Calls that servers answered, by the tier of the server: node, zone or any', labels: ['tier'] }, async () =>
     Object.entries((await calls()).answered).map(([tier, value]) => ({ labels: { tier }, value })),
   );
+  /** By the version's name; those of a version that went meanwhile are left out. */
+  const byVersion = async (value: (state: BreakerState) => number) => {
+    const versions = new Map(observed.table()?.routes.map((route) => [objectKey(route), route.versions]));
+    return (await breakers()).flatMap((state) => {
+      const { namespace, route } = state;
+      const version = versions.get(objectKey({ namespace, name: route }))?.[state.version]?.name;
+      return version === undefined ? [] : [{ labels: { namespace, route, version }, value: value(state) }];
+    });
+  };
+  const labels = ['namespace', 'route', 'version'] as const;
+  metrics.gauge({ name: 'onehop_breaker_open', help: '1 while the breaker of a version is open, of every version that has one', labels }, () => byVersion(({ open }) => Number(open)));
+  metrics.gauge({ name: 'onehop_breaker_held', help: '1 while a breaker is held open or closed by hand', labels }, () => byVersion(({ mode }) => Number(mode !== 'auto')));
 }
 
 /** One question at a time: the metrics of one scrape share its answer. */

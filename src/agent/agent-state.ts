@@ -3,9 +3,11 @@ import type { AdminRoutes } from '../daemon/io/admin-server.ts';
 import type { Metrics } from '../daemon/metrics.ts';
 import type { TableView } from '../desired/table-view.ts';
 import { problemLine, type Problem } from '../model/problem.ts';
+import type { BreakerState } from '../model/breaker.ts';
 import type { Proxy } from '../model/proxy.ts';
 import type { Settings } from '../settings/settings.ts';
 import { addAgentMetrics, type Observed } from './agent-metrics.ts';
+import type { BreakerControl } from './breaker-control.ts';
 import { sourceName } from './open-source.ts';
 import { ProblemLog } from './problem-log.ts';
 import type { InEffect } from './reconcile.ts';
@@ -43,7 +45,7 @@ export class AgentState {
     this.#log.debug({ generation, routes: table.routes.length, pods: table.callers.pods.length, problems: this.#problems().length }, 'table in effect');
   }
 
-  addMetrics(metrics: Metrics, parts: Pick<Observed, 'dns' | 'proxy' | 'calls'>): void {
+  addMetrics(metrics: Metrics, parts: Pick<Observed, 'dns' | 'proxy' | 'calls' | 'breakers'>): void {
     addAgentMetrics(metrics, {
       table: () => this.#effect?.table,
       problems: () => this.#problems(),
@@ -52,23 +54,27 @@ export class AgentState {
     });
   }
 
-  adminRoutes({ proxy, pid }: { readonly proxy: Proxy['kind']; readonly pid: number }): AdminRoutes {
-    const whenReady = (render: (effect: InEffect) => object) => () => {
+  adminRoutes({ proxy, pid, breakers: control }: { readonly proxy: Proxy['kind']; readonly pid: number; readonly breakers: BreakerControl }): AdminRoutes {
+    const whenReady = (render: (effect: InEffect, breakers: readonly BreakerState[]) => object) => async () => {
+      const breakers = await control.states();
       const effect = this.#effect;
       if (effect === undefined) return { status: 503, body: 'no table is in effect yet; see /readyz\n' };
-      return { contentType: 'application/json', body: `${JSON.stringify(render(effect))}\n` };
+      return { contentType: 'application/json', body: `${JSON.stringify(render(effect, breakers))}\n` };
     };
     const { zone, globalNamespace, vipPool: pool, dnsListen } = this.#settings;
     const source = sourceName(this.#settings);
     return {
       '/routes': {
         access: 'host',
-        handler: whenReady(({ table, generation, problems }) => buildRoutesView(table, { generation, source, stale: this.#stale, proxy, problems })),
+        handler: whenReady(({ table, generation, problems }, breakers) => buildRoutesView(table, { generation, source, stale: this.#stale, proxy, problems, breakers })),
       },
       '/table': {
         access: 'host',
-        handler: whenReady(({ table, generation, problems }) => ({ pid, generation, proxy, zone, globalNamespace, pool, dnsListen, table, applyProblems: problems }) satisfies TableView),
+        handler: whenReady(
+          ({ table, generation, problems }, breakers) => ({ pid, generation, proxy, zone, globalNamespace, pool, dnsListen, table, applyProblems: problems, breakers }) satisfies TableView,
+        ),
       },
+      '/breaker': { access: 'socket', method: 'POST', handler: ({ body }) => control.answer(body) },
     };
   }
 

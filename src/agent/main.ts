@@ -21,6 +21,7 @@ import { ownAddresses } from '../node/io/read-node.ts';
 import { parseSettings } from '../settings/parse-settings.ts';
 import type { Settings } from '../settings/settings.ts';
 import { AgentState } from './agent-state.ts';
+import { BreakerControl } from './breaker-control.ts';
 import { openDnsFront } from './dns-front.ts';
 import { openHandOver } from './hand-over.ts';
 import { LastKnownGood } from './last-known-good.ts';
@@ -77,7 +78,8 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   const dns = openDnsFront(settings, log.child({ room: 'dns' }));
   opened.push({ name: 'dns', close: (remainingMs) => dns.close(remainingMs) });
 
-  state.addMetrics(metrics, { dns: () => dns.counters(), proxy: counters, calls });
+  const breakers = new BreakerControl(proxy, () => state.effect?.table, log.child({ room: 'proxy' }));
+  state.addMetrics(metrics, { dns: () => dns.counters(), proxy: counters, calls, breakers: () => breakers.states() });
   const admin = await openAdminServer({
     listen: settings.adminListen,
     pool: settings.vipPool,
@@ -85,7 +87,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
     ownAddresses,
     readiness,
     metrics,
-    routes: state.adminRoutes({ proxy: proxy.kind, pid: process.pid }),
+    routes: state.adminRoutes({ proxy: proxy.kind, pid: process.pid, breakers }),
     onError: (what, error) => log.error({ what, error }, 'admin request failed'),
   });
   // Closed after proxy and DNS, so that one can watch the drain, and before the node network, whose addresses it may listen on.

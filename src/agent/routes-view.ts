@@ -1,3 +1,5 @@
+import type { BreakerState } from '../model/breaker.ts';
+import type { BreakerSpec } from '../model/service-route.ts';
 import { objectKey } from '../model/names.ts';
 import type { Problem } from '../model/problem.ts';
 import type { Endpoint, Route, RouteTable, Version } from '../model/route-table.ts';
@@ -13,22 +15,26 @@ export interface InEffect {
   readonly proxy: 'haproxy' | 'embedded';
   /** Problems found while applying, besides those of the table. */
   readonly problems: readonly Problem[];
+  readonly breakers: readonly BreakerState[];
 }
 
 /** Body of `GET /routes` (design: "The agent's command line"). Plain data, bounded by the objects it shows. */
 export function buildRoutesView(table: RouteTable, effect: InEffect): object {
+  const states = new Map(effect.breakers.map((state) => [stateKey(state.namespace, state.route, state.version), state]));
   return {
     node: table.node,
     generation: effect.generation,
     source: effect.source,
     ...(effect.stale ? { stale: true } : {}),
     proxy: effect.proxy,
-    routes: table.routes.map((route) => viewRoute(route, table, effect.problems)),
+    routes: table.routes.map((route) => viewRoute(route, table, effect.problems, states)),
     problems: [...table.problems, ...effect.problems],
   };
 }
 
-function viewRoute(route: Route, table: RouteTable, applied: readonly Problem[]): object {
+const stateKey = (namespace: string, route: string, version: number): string => `${namespace}/${route}/${version}`;
+
+function viewRoute(route: Route, table: RouteTable, applied: readonly Problem[], states: ReadonlyMap<string, BreakerState>): object {
   const key = objectKey(route);
   return {
     namespace: route.namespace,
@@ -41,7 +47,9 @@ function viewRoute(route: Route, table: RouteTable, applied: readonly Problem[])
     protocol: route.protocol,
     rule: route.rule,
     ...(route.invalid ? { invalid: true } : {}),
-    versions: route.versions.map(viewVersion),
+    versions: route.versions.map((version, i) => viewVersion(version, states.get(stateKey(route.namespace, route.name, i)))),
+    ...(route.rateLimit === undefined ? {} : { rateLimit: route.rateLimit }),
+    ...(route.log === undefined ? {} : { log: route.log }),
     callers: viewCallers(route, table),
     problems: [
       ...route.problems,
@@ -50,15 +58,23 @@ function viewRoute(route: Route, table: RouteTable, applied: readonly Problem[])
   };
 }
 
-function viewVersion(version: Version): object {
+function viewVersion(version: Version, state: BreakerState | undefined): object {
   return {
     name: version.name,
     ...(version.weight === undefined ? {} : { weight: version.weight }),
     ...(version.match === undefined ? {} : { match: version.match }),
     serverProtocol: version.serverProtocol,
     endpoints: version.endpoints.map((endpoint) => ({ ...endpoint, use: useOf(version, endpoint) })),
-    ...(version.breaker === undefined ? {} : { breaker: version.breaker }),
+    ...(version.breaker === undefined ? {} : { breaker: viewBreaker(version.breaker, state) }),
   };
+}
+
+/** Settings under the names and in the units of the ServiceRoute (seconds); what it does now only where there is a threshold. */
+function viewBreaker({ threshold, windowSeconds, breakTimeSeconds, connLimit }: BreakerSpec, state: BreakerState | undefined): object {
+  const settings = { threshold, window: windowSeconds, breakTime: breakTimeSeconds, connLimit };
+  if (state === undefined) return settings;
+  const { mode, open, openUntilMs, errors } = state;
+  return { ...settings, state: open ? 'open' : 'closed', mode, errors, ...(openUntilMs === undefined ? {} : { openUntil: new Date(openUntilMs).toISOString() }) };
 }
 
 /** What an endpoint is used for now: `active` takes traffic, `backup` stands by, `none` is beyond the next tier or not usable. */

@@ -4,8 +4,9 @@ import { CodedError } from '../model/coded-error.ts';
 import { objectKey } from '../model/names.ts';
 import { printable, problemLine, type Problem } from '../model/problem.ts';
 import { REFUSALS } from '../model/refusal.ts';
+import { describeBreaker } from './describe-breaker.ts';
 import { UsageError, type Command } from './command.ts';
-import { describeServers, explainCall, type CallQuestion, type Explanation, type MatchPattern, type Outcome } from './explain-call.ts';
+import { breakerOf, describeServers, explainCall, type CallQuestion, type Explanation, type MatchPattern, type Outcome } from './explain-call.ts';
 import { getFromAgent } from './io/admin-client.ts';
 import { askDns } from './io/ask-dns.ts';
 import { lookUpHeaderMap } from './io/look-up-header-map.ts';
@@ -104,6 +105,11 @@ function renderExplanation(view: TableView, explanation: Explanation, observed: 
     `dns       ${explanation.dnsName} -> ${explanation.vip}${observed.dns === undefined ? '' : ` (the running server answers ${observed.dns})`}`,
     `caller    ${explanation.source}: ${caller}`,
     ...steps.filter((step) => step.rule !== 'route' && step.rule !== 'caller').map((step) => `${step.rule.padEnd(9)} ${step.passed ? 'passed' : 'refused'}: ${step.detail}`),
+    ...route.versions.flatMap((version) => {
+      const state = breakerOf(view, route, version);
+      return state === undefined ? [] : [`breaker   ${version.name}: ${describeBreaker(state, version)}`];
+    }),
+    ...(route.log === undefined ? [] : [`log       ${route.log.mode === 'Errors' ? 'calls that fail' : `${route.log.percent}% of all calls`}`]),
     ...(observed.running === undefined ? [] : [`haproxy   ${observed.running}`]),
     ...outcomes.flatMap((outcome) => renderOutcome(outcome, outcomes.length > 1)),
     ...route.problems.map((one) => `problem   ${problemLine(one)}`),

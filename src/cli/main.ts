@@ -1,4 +1,5 @@
 import { CodedError } from '../model/coded-error.ts';
+import { breaker } from './breaker.ts';
 import { UsageError, type Command, type ExitCode, type Terminal } from './command.ts';
 import { doctor } from './doctor.ts';
 import { explain } from './explain.ts';
@@ -7,7 +8,7 @@ import { render } from './render.ts';
 import { routes } from './routes.ts';
 import { validate } from './validate.ts';
 
-const COMMANDS: readonly Command[] = [validate, render, routes, explain, doctor, release];
+const COMMANDS: readonly Command[] = [validate, render, routes, explain, breaker, doctor, release];
 
 /** The text of `onehop --help`. `agent` and `controller` are processes of their own and not in the table of commands. */
 export function renderUsage(): string {

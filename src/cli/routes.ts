@@ -1,6 +1,8 @@
 import { printable, problemLine } from '../model/problem.ts';
 import type { TableView } from '../desired/table-view.ts';
 import type { Route, Version } from '../model/route-table.ts';
+import { describeBreaker } from './describe-breaker.ts';
+import { breakerOf } from './explain-call.ts';
 import { getFromAgent } from './io/admin-client.ts';
 import { readArguments, readShared, refuseRest } from './read-arguments.ts';
 import { renderTextTable } from './text-table.ts';
@@ -36,12 +38,12 @@ Exit codes: 0 done, 2 wrong usage, 3 no agent answers.
 export function renderRoutes(view: TableView): string {
   const { table } = view;
   const head = `node ${table.node}, zone ${view.zone}, proxy ${view.proxy}, generation ${view.generation}: ${table.routes.length} routes, ${table.callers.pods.length} local pods`;
-  const rows = [['NAMESPACE', 'NAME', 'VIP', 'GLOBAL', 'PORT', 'RULE', 'VERSIONS (share: active + backup)'], ...table.routes.map(renderRow)];
+  const rows = [['NAMESPACE', 'NAME', 'VIP', 'GLOBAL', 'PORT', 'RULE', 'LIMITS', 'VERSIONS (share: active + backup)'], ...table.routes.map((route) => renderRow(view, route))];
   const problems = [...table.problems, ...view.applyProblems].map((one) => `  ${one.severity}: ${problemLine(one)}`);
   return [head, '', renderTextTable(rows), '', problems.length === 0 ? 'no problems' : `${problems.length} problems:`, ...problems, ''].join('\n');
 }
 
-function renderRow(route: Route): readonly string[] {
+function renderRow(view: TableView, route: Route): readonly string[] {
   const rule = route.invalid ? 'invalid' : route.rule.type === 'Header' ? `Header ${printable(route.rule.header ?? '', 30)}` : route.rule.type || '-';
   return [
     route.namespace,
@@ -50,12 +52,26 @@ function renderRow(route: Route): readonly string[] {
     route.globalVip ?? '-',
     `${route.listen}/${route.protocol}`,
     rule,
-    route.versions.map((version) => renderVersion(version, route)).join(', ') || '-',
+    renderLimits(route),
+    route.versions.map((version) => renderVersion(view, version, route)).join(', ') || '-',
   ];
 }
 
-function renderVersion(version: Version, { rule }: Route): string {
+/** Rate and access log of a route: `100/s per caller, logs errors`. */
+function renderLimits({ rateLimit, log }: Route): string {
+  const rate = rateLimit === undefined ? [] : [`${rateLimit.requestsPerSecond}/s ${rateLimit.per === 'Caller' ? 'per caller' : 'in all'}`];
+  const logged = log === undefined ? [] : [log.mode === 'Errors' ? 'logs errors' : `logs ${log.percent}%`];
+  return [...rate, ...logged].join(', ') || '-';
+}
+
+function renderVersion(view: TableView, version: Version, route: Route): string {
+  const { rule } = route;
+  const state = breakerOf(view, route, version);
+  const connLimit = version.breaker?.connLimit ?? 0;
+  const guards = [...(state === undefined ? [] : [`breaker ${describeBreaker(state, version)}`]), ...(connLimit === 0 ? [] : [`at most ${connLimit} calls`])];
+
   const share = version.weight !== undefined ? `${version.weight}%` : version.match !== undefined ? `/${printable(version.match, 24)}/` : version.name === rule.prefer ? 'preferred' : 'any';
   const tier = version.active[0]?.tier;
-  return `${version.name} (${share}: ${version.active.length}${tier === undefined ? '' : ` ${tier}`} + ${version.backup.length})`;
+  const guarded = guards.length === 0 ? '' : ` [${guards.join('; ')}]`;
+  return `${version.name} (${share}: ${version.active.length}${tier === undefined ? '' : ` ${tier}`} + ${version.backup.length})${guarded}`;
 }

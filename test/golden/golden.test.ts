@@ -24,7 +24,7 @@ describe.each(readdirSync(CASES))('%s', (name) => {
     const pool = parseVipPool('169.254.192.0/19');
     const options = { nodeName: 'n1', ownAddresses: ['192.168.0.1'], pool, vips: 'allocate' as const, globalNamespace: 'global', trustedCallers: [{ namespace: 'ingress' }], httpPort: 80, zoneName: 'route.internal', version: 'golden' };
     const { table, zone } = buildDesired(snapshot, options, {}, 0);
-    const view = buildRoutesView(table, { generation: 1, source: 'golden', stale: false, proxy: 'haproxy', problems: [] });
+    const view = buildRoutesView(table, { generation: 1, source: 'golden', stale: false, proxy: 'haproxy', problems: [], breakers: [] });
     const { config, files } = renderConfig(table, { runDir: '/run/onehop', drainTimeoutSeconds: 3600, fileDescriptors: 20_000, threads: 2, haproxy: { version: '2.6.12', lua: true } });
     const maps = [...files].filter(([file]) => file.endsWith('.map')).map(([file, content]) => `### ${file}\n${content}`);
 

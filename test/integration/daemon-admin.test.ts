@@ -41,6 +41,7 @@ function optionsIn(place: string): AdminServerOptions {
       '/explain': { access: 'host', handler: ({ query }) => ({ body: `url ${query.get('url')}\n` }) },
       '/version': { access: 'anyone', handler: () => ({ body: '1\n' }) },
       '/release': { access: 'host', method: 'POST', handler: ({ body }) => ({ status: 202, body: `${body.length}\n` }) },
+      '/hold': { access: 'socket', method: 'POST', handler: ({ body }) => ({ body: `held ${body}\n` }) },
       '/broken': { access: 'host', handler: () => Promise.reject(new Error('secret')) },
     },
     onError: (path, error) => errors.push(`${path}: ${String(error)}`),
@@ -77,6 +78,12 @@ describe('access', () => {
     }
     expect((await curl(...HOST, `${NODE}/nothing`)).status).toBe(404);
     expect((await curl(...HOST, '--path-as-is', `${NODE}/__proto__`)).status).toBe(404);
+  });
+
+  test('what the socket alone may do is forbidden to every caller over TCP', async () => {
+    expect(await curl(...POD, '-d', 'x', `${NODE}/hold`)).toEqual({ body: '/hold answers only callers on this node outside any pod\n', status: 403 });
+    expect(await curl(...HOST, '-d', 'x', `${NODE}/hold`)).toEqual({ body: '/hold answers only over admin.sock in the run folder of the agent\n', status: 403 });
+    expect(await curl('--unix-socket', join(folder, 'admin.sock'), '-d', 'x', 'http://admin/hold')).toEqual({ body: 'held x\n', status: 200 });
   });
 
   test('the socket belongs to its owner alone and answers as the host', async () => {

@@ -6,13 +6,18 @@ import { findRunDir } from './find-run-dir.ts';
 const TIMEOUT_MS = 5_000;
 const MAX_BODY_BYTES = 64 * 1024 * 1024;
 
+/** POSTs JSON to the running agent; what it answers is JSON. @throws CodedError as {@link getFromAgent} does */
+export const postToAgent = (runDir: string, path: string, body: object): Promise<unknown> => ask(runDir, path, JSON.stringify(body));
+
 /**
  * GETs a JSON document from the running agent over `admin.sock` in its run folder, or in that of the generation that serves.
  * @throws CodedError `agent-unreachable`, or `agent-refused` with what the agent said
  */
-export async function getFromAgent(runDir: string, path: string): Promise<unknown> {
+export const getFromAgent = (runDir: string, path: string): Promise<unknown> => ask(runDir, path);
+
+async function ask(runDir: string, path: string, sent?: string): Promise<unknown> {
   const socketPath = join(await findRunDir(runDir), 'admin.sock');
-  const { status, body } = await get(socketPath, path).catch((error: unknown) => {
+  const { status, body } = await exchange(socketPath, path, sent).catch((error: unknown) => {
     const why = { ENOENT: 'no agent runs there', ECONNREFUSED: 'the agent that ran there is gone', EACCES: 'this user may not talk to it' }[systemCode(error) ?? ''];
     throw new CodedError(
       {
@@ -27,9 +32,9 @@ export async function getFromAgent(runDir: string, path: string): Promise<unknow
   return JSON.parse(body);
 }
 
-function get(socketPath: string, path: string): Promise<{ status: number; body: string }> {
+function exchange(socketPath: string, path: string, sent: string | undefined): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
-    const asked = request({ socketPath, path, timeout: TIMEOUT_MS }, (response) => {
+    const asked = request({ socketPath, path, method: sent === undefined ? 'GET' : 'POST', timeout: TIMEOUT_MS }, (response) => {
       const chunks: Buffer[] = [];
       let bytes = 0;
       response.on('data', (chunk: Buffer) => {
@@ -42,6 +47,6 @@ function get(socketPath: string, path: string): Promise<{ status: number; body: 
     });
     asked.on('timeout', () => asked.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
     asked.on('error', reject);
-    asked.end();
+    asked.end(sent);
   });
 }

@@ -24,9 +24,16 @@ export interface AdminResponse {
   readonly body: string;
 }
 
-/** `host`: only callers on this node outside any pod, and over the Unix socket. `method` is GET (and HEAD) unless given. */
+type Access = 'anyone' | 'host' | 'socket';
+/** Each may what those before it may. */
+const ACCESS_ORDER: readonly Access[] = ['anyone', 'host', 'socket'];
+
+/**
+ * `host`: only callers on this node outside any pod, and over the Unix socket. `socket`: over the Unix socket alone, which its owner and
+ * root may open. `method` is GET (and HEAD) unless given.
+ */
 export interface AdminRoute {
-  readonly access: 'anyone' | 'host';
+  readonly access: Access;
   readonly method?: 'GET' | 'POST';
   readonly handler: (request: AdminRequest) => AdminResponse | Promise<AdminResponse>;
 }
@@ -78,7 +85,7 @@ export async function openAdminServer(options: AdminServerOptions): Promise<Admi
   const listeners: string[] = [];
   const openTcp = async (address: string): Promise<void> => {
     const server = createHttpServer((request, response) => {
-      void answer(request, response, isHostCaller(request.socket.remoteAddress ?? '', pool, options.ownAddresses()));
+      void answer(request, response, isHostCaller(request.socket.remoteAddress ?? '', pool, options.ownAddresses()) ? 'host' : 'anyone');
     });
     // Two generations of the agent share the port while one takes over from the other.
     await listening(server, { host: address, port: listen.port, reusePort: true });
@@ -88,7 +95,7 @@ export async function openAdminServer(options: AdminServerOptions): Promise<Admi
 
   try {
     if (socketPath !== undefined) {
-      const unix = createHttpServer((request, response) => void answer(request, response, true));
+      const unix = createHttpServer((request, response) => void answer(request, response, 'socket'));
       await openUnixSocket(unix, socketPath);
       servers.push(unix);
     }
@@ -131,11 +138,11 @@ function createAnswer(options: AdminServerOptions) {
     return copy.text;
   };
 
-  return async (request: IncomingMessage, response: ServerResponse, host: boolean): Promise<void> => {
+  return async (request: IncomingMessage, response: ServerResponse, caller: Access): Promise<void> => {
     const url = URL.parse(request.url ?? '', 'http://admin');
     const path = url?.pathname ?? '';
     try {
-      send(response, await respond(request, path, url?.searchParams ?? new URLSearchParams(), host));
+      send(response, await respond(request, path, url?.searchParams ?? new URLSearchParams(), caller));
     } catch (error) {
       options.onError(path, error);
       const body = error instanceof CodedError ? error.line : 'internal error; see the log of the agent';
@@ -143,10 +150,14 @@ function createAnswer(options: AdminServerOptions) {
     }
   };
 
-  async function respond(request: IncomingMessage, path: string, query: URLSearchParams, host: boolean): Promise<AdminResponse> {
-    const route = routeFor(path, host);
+  async function respond(request: IncomingMessage, path: string, query: URLSearchParams, caller: Access): Promise<AdminResponse> {
+    const route = routeFor(path, caller !== 'anyone');
     if (route === undefined) return { status: 404, body: 'no such page\n' };
-    if (route.access === 'host' && !host) return { status: 403, body: `${path.slice(0, 100)} answers only callers on this node outside any pod\n` };
+    if (ACCESS_ORDER.indexOf(caller) < ACCESS_ORDER.indexOf(route.access)) {
+      // To others nothing tells one page from another.
+      const where = caller === 'anyone' ? 'callers on this node outside any pod' : 'over admin.sock in the run folder of the agent';
+      return { status: 403, body: `${path.slice(0, 100)} answers only ${where}\n` };
+    }
     const method = request.method === 'HEAD' ? 'GET' : request.method;
     if (method !== (route.method ?? 'GET')) return { status: 405, body: `use ${route.method ?? 'GET'}\n` };
     if (method === 'GET') return route.handler({ method, path, query, body: '' });
