@@ -44,6 +44,12 @@ const PROGRAMS = {
     { program: 'dnsperf', package: 'dnsperf' },
     { program: 'go', package: 'golang-go' },
   ],
+  load: [
+    { program: 'haproxy', package: 'haproxy' },
+    { program: 'wrk', package: 'wrk' },
+    { program: 'python3', package: 'python3-pip', optional: 'Envoy cannot be fetched for the comparison' },
+    { program: 'valgrind', package: 'valgrind', optional: 'bench:overhead has no --instructions' },
+  ],
 };
 
 const job = process.argv[2] ?? 'start';
