@@ -4,6 +4,7 @@ import type { Problem } from '../model/problem.ts';
 import type { Snapshot } from '../model/snapshot.ts';
 import type { Kind, KindTypes, Parsed, ParsedObject } from './parsed-object.ts';
 import { parsedKey } from './parsed-object.ts';
+import { settleTokenCodes } from './settle-token-codes.ts';
 
 /** What is known of one file: the objects that count, and what is wrong with the file as a whole. */
 export interface FileContent {
@@ -58,6 +59,7 @@ export function buildSnapshot(
     [...effective.values()]
       .flatMap(({ parsed, object }) => (parsed.kind === kind && object !== undefined ? [object as KindTypes[K]] : []))
       .sort(byNamespaceAndName);
+  const { codes, problems: shared } = settleTokenCodes(listOf('Secret'));
   const snapshot = {
     serviceRoutes: listOf('ServiceRoute'),
     services: listOf('Service'),
@@ -65,8 +67,8 @@ export function buildSnapshot(
     pods: listOf('Pod'),
     nodes: listOf('Node'),
     serviceAccounts: listOf('ServiceAccount'),
-    tokenCodes: [],
-    problems,
+    tokenCodes: codes,
+    problems: [...problems, ...shared],
   };
   return { snapshot, effective };
 }

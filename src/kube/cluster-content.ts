@@ -29,6 +29,7 @@ export class ClusterContent {
     Pod: new SortedObjects(),
     Node: new SortedObjects(),
     ServiceAccount: new SortedObjects(),
+    Secret: new SortedObjects(),
   };
   /** Routes with regular expressions. */
   readonly #routes = new Map<string, JudgedRoute>();

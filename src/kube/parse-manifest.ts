@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { isMap, isScalar, isSeq, LineCounter, parseAllDocuments, visit } from 'yaml';
 import type { Document, ParsedNode } from 'yaml';
 import { problem } from '../model/problem.ts';
@@ -7,6 +8,7 @@ import { findBareBooleans } from './find-bare-booleans.ts';
 import { parseObject } from './parse-object.ts';
 import type { ObjectsAndProblems } from './parse-object.ts';
 import type { ParseContext } from './parse-service-route.ts';
+import { TOKEN_LABEL } from './parse-token-secret.ts';
 import type { ParsedObject } from './parsed-object.ts';
 import { splitDocuments } from './split-documents.ts';
 import type { Chunk } from './split-documents.ts';
@@ -24,7 +26,7 @@ interface CachedDocument {
   readonly placed: ObjectsAndProblems;
 }
 
-/** Results of the documents of one file by their text, so that an edit costs only the documents that it changed. */
+/** Results of the documents of one file by the digest of their text (which may hold a code and is not kept), so that an edit costs only the documents that it changed. */
 export type DocumentCache = ReadonlyMap<string, CachedDocument>;
 
 /** Nesting and size of what one file may hold; more makes it unreadable. */
@@ -50,10 +52,11 @@ export function parseManifest(
     const chunks = file.endsWith('.json') ? [{ text, line: 1 }] : splitDocuments(text);
     if (chunks.length > MAX_OBJECTS) throw new UnreadableError(`it holds ${chunks.length} documents, more than ${MAX_OBJECTS}`, 1);
     for (const chunk of chunks) {
-      const known = used.get(chunk.text) ?? cache.get(chunk.text);
+      const key = hash('sha256', chunk.text, 'base64');
+      const known = used.get(key) ?? cache.get(key);
       const part = known?.part ?? (file.endsWith('.json') ? parseJson(chunk.text, file, context) : parseYaml(chunk, file, context));
       const placed = known?.line === chunk.line ? known.placed : moveLines(part, chunk.line - 1);
-      used.set(chunk.text, { part, line: chunk.line, placed });
+      used.set(key, { part, line: chunk.line, placed });
       parts.push(placed);
     }
     const objects = parts.flatMap((part) => part.objects);
@@ -61,7 +64,7 @@ export function parseManifest(
     return { manifest: { objects, problems: parts.flatMap((part) => part.problems).slice(0, MAX_PROBLEMS) }, cache: used };
   } catch (error) {
     if (!(error instanceof UnreadableError)) throw error;
-    return { manifest: { problems: [unreadable(file, error)] }, cache };
+    return { manifest: { problems: [unreadable(file, text.includes(TOKEN_LABEL) ? withoutQuotes(error) : error)] }, cache };
   }
 }
 
@@ -72,6 +75,9 @@ class UnreadableError extends Error {
     this.line = line;
   }
 }
+
+/** Parsers quote the text around a fault, which may be part of a code. */
+const withoutQuotes = (error: UnreadableError): UnreadableError => new UnreadableError('what is wrong is not shown, since the file holds the code of a caller', error.line);
 
 const unreadable = (file: string, error: UnreadableError): Problem =>
   problem({

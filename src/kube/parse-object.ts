@@ -2,6 +2,7 @@ import { problem } from '../model/problem.ts';
 import type { Problem } from '../model/problem.ts';
 import { isRecord } from './field-path.ts';
 import type { Locate } from './field-path.ts';
+import { parseCallerCode } from './parse-caller-code.ts';
 import { parseEndpointSlice } from './parse-endpoint-slice.ts';
 import { parseNode } from './parse-node.ts';
 import { parsePod } from './parse-pod.ts';
@@ -21,6 +22,7 @@ const PARSERS: ReadonlyMap<string, Parser> = new Map<string, Parser>([
   ['v1 Pod', (raw, _, locate) => parsePod(raw, locate)],
   ['v1 Node', (raw, _, locate) => parseNode(raw, locate)],
   ['v1 ServiceAccount', (raw, _, locate) => parseServiceAccount(raw, locate)],
+  ['v1 Secret', (raw, _, locate) => parseCallerCode(raw, locate)],
 ]);
 
 /** Older or misspelt versions of the two kinds that have had several: said, where any other unknown kind is passed over. */

@@ -1,6 +1,15 @@
 import type { Origin, Problem } from '../model/problem.ts';
 import type { ServiceRoute } from '../model/service-route.ts';
 import type { EndpointSlice, Node, Pod, Service, ServiceAccount } from '../model/snapshot.ts';
+import type { TokenCode } from '../model/token.ts';
+
+/** A Secret with the code of a caller; the code itself is not kept. */
+export interface CallerCode {
+  readonly namespace: string;
+  readonly name: string;
+  readonly code: TokenCode;
+  readonly origin?: Origin;
+}
 
 /** The kinds that are read, and what each becomes. */
 export interface KindTypes {
@@ -10,6 +19,8 @@ export interface KindTypes {
   readonly Pod: Pod;
   readonly Node: Node;
   readonly ServiceAccount: ServiceAccount;
+  /** Of folders only: agents of a cluster may read no Secrets. */
+  readonly Secret: CallerCode;
 }
 
 export type Kind = keyof KindTypes;

@@ -9,7 +9,7 @@ import type { Kind, ParsedObject } from './parsed-object.ts';
 import { PUBLISHED_CODES } from './published-codes.ts';
 
 /** The kinds that an agent watches. */
-export type WatchedKind = Exclude<Kind, 'ServiceAccount'>;
+export type WatchedKind = Exclude<Kind, 'ServiceAccount' | 'Secret'>;
 
 export interface WatchedResource extends Resource {
   readonly kind: WatchedKind;
