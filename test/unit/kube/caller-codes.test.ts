@@ -64,7 +64,7 @@ describe('a Secret with a code', () => {
   });
 
   it('in a file that is no YAML any more is not quoted', () => {
-    for (const broken of [`stringData: { token: ${CODE}`, `stringData:\n  token: "${CODE}\n x`, `stringData: [${CODE}]: }`, `${CODE}`, `data: *${CODE.replaceAll('-', '')}`]) {
+    for (const broken of [`stringData: { token: ${CODE}`, `stringData:\n  token: "${CODE}\n x`, `stringData: [${CODE}]: }`, CODE, `data: *${CODE.replaceAll('-', '')}`]) {
       const { manifest } = parseManifest(secret(broken), 'a.yaml', parseContext);
       const text = JSON.stringify(manifest);
       expect(text).not.toContain(CODE.slice(0, 6));
