@@ -5,6 +5,7 @@ import type { TableView } from '../desired/table-view.ts';
 import { problemLine, type Problem } from '../model/problem.ts';
 import type { BreakerState } from '../model/breaker.ts';
 import type { Proxy } from '../model/proxy.ts';
+import type { VerifyToken } from '../model/token.ts';
 import type { Settings } from '../settings/settings.ts';
 import { addAgentMetrics, type Observed } from './agent-metrics.ts';
 import type { BreakerControl } from './breaker-control.ts';
@@ -54,7 +55,7 @@ export class AgentState {
     });
   }
 
-  adminRoutes({ proxy, pid, breakers: control }: { readonly proxy: Proxy['kind']; readonly pid: number; readonly breakers: BreakerControl }): AdminRoutes {
+  adminRoutes({ proxy, pid, breakers: control, verifyToken }: { readonly proxy: Proxy['kind']; readonly pid: number; readonly breakers: BreakerControl; readonly verifyToken: VerifyToken }): AdminRoutes {
     const whenReady = (render: (effect: InEffect, breakers: readonly BreakerState[]) => object) => async () => {
       const breakers = await control.states();
       const effect = this.#effect;
@@ -68,10 +69,17 @@ export class AgentState {
         access: 'host',
         handler: whenReady(({ table, generation, problems }, breakers) => buildRoutesView(table, { generation, source, stale: this.#stale, proxy, problems, breakers })),
       },
+      '/token': {
+        access: 'socket',
+        method: 'POST',
+        handler: async ({ body }) => ({ contentType: 'application/json', body: `${JSON.stringify(await verifyToken(body.trim()))}\n` }),
+      },
       '/table': {
         access: 'host',
+        // Without the digests of codes, which nobody needs to see; /token says whom a token names.
         handler: whenReady(
-          ({ table, generation, problems }, breakers) => ({ pid, generation, proxy, zone, globalNamespace, pool, dnsListen, table, applyProblems: problems, breakers }) satisfies TableView,
+          ({ table, generation, problems }, breakers) =>
+            ({ pid, generation, proxy, zone, globalNamespace, pool, dnsListen, table: { ...table, tokenCodes: [] }, applyProblems: problems, breakers }) satisfies TableView,
         ),
       },
       '/breaker': { access: 'socket', method: 'POST', handler: ({ body }) => control.answer(body) },

@@ -29,6 +29,7 @@ import { openLedgerFile } from '../state/io/ledger-file.ts';
 import { openSnapshotFile } from '../state/io/open-snapshot-file.ts';
 import { openNodeNetwork } from './node-network.ts';
 import { openProxy } from './open-proxy.ts';
+import { addTokenMetrics, openTokens } from './open-tokens.ts';
 import { openSource, sourceName } from './open-source.ts';
 import { ProxyReadiness } from './proxy-readiness.ts';
 import { reconcile } from './reconcile.ts';
@@ -69,7 +70,12 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   const proxyReadiness = new ProxyReadiness(readiness);
   const handOver = openHandOver(settings, readiness, process.getuid?.(), log);
   let latest: Snapshot | undefined;
-  const { proxy, checkRegexes, counters, calls } = await openProxy(settings, log.child({ room: 'proxy' }), (trouble) => {
+  const tokens = openTokens(settings, source.readKeys, log.child({ room: 'tokens' }), () => {
+    if (latest !== undefined) runner.want(latest);
+  });
+  opened.push({ name: 'tokens', close: () => tokens.close() });
+  addTokenMetrics(metrics, tokens);
+  const { proxy, checkRegexes, counters, calls } = await openProxy(settings, { verifyToken: tokens.verify, onTokensChanged: tokens.verifier.onChange }, log.child({ room: 'proxy' }), (trouble) => {
     proxyReadiness.seen(trouble);
     // One that runs something else, or is back, is brought in step at once.
     if (latest !== undefined) runner.want(latest);
@@ -87,7 +93,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
     ownAddresses,
     readiness,
     metrics,
-    routes: state.adminRoutes({ proxy: proxy.kind, pid: process.pid, breakers }),
+    routes: state.adminRoutes({ proxy: proxy.kind, pid: process.pid, breakers, verifyToken: tokens.verify }),
     onError: (what, error) => log.error({ what, error }, 'admin request failed'),
   });
   // Closed after proxy and DNS, so that one can watch the drain, and before the node network, whose addresses it may listen on.
@@ -115,6 +121,8 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
           }),
           proxy,
           saveLedger: (ledger) => ledgerFile.write(ledger),
+          useTokenCodes: (codes) => tokens.verifier.setCodes(codes),
+          problems: tokens.problems,
           prepareNode: (table) => network.ensure(table),
           checkListeners: async (wanted) => {
             const taken = await checkListeners(wanted, await handOver.portsHeld(proxy.listeners()));

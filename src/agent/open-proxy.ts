@@ -6,7 +6,14 @@ import { probeHaproxy } from '../haproxy/io/probe-haproxy.ts';
 import { openRegexCheck } from '../haproxy/io/regex-check.ts';
 import type { CallCounts } from '../model/call-counts.ts';
 import type { CheckRegexes, Proxy } from '../model/proxy.ts';
+import type { OnTokensChanged, VerifyToken } from '../model/token.ts';
 import type { Settings } from '../settings/settings.ts';
+
+/** Who verifies callers' tokens, and says when all verdicts are void. */
+export interface ProxyTokens {
+  readonly verifyToken: VerifyToken;
+  readonly onTokensChanged: OnTokensChanged;
+}
 
 /** The node's proxy, with what the agent needs of it besides serving. */
 export interface NodeProxy {
@@ -24,23 +31,24 @@ export interface NodeProxy {
  * `onTrouble` hears what is wrong with an attached HAProxy, and undefined when it is well again.
  * @throws CodedError when the wanted one cannot be had
  */
-export async function openProxy(settings: Settings, log: Logger, onTrouble: (why: string | undefined) => void): Promise<NodeProxy> {
+export async function openProxy(settings: Settings, tokens: ProxyTokens, log: Logger, onTrouble: (why: string | undefined) => void): Promise<NodeProxy> {
   const { proxy: wanted, haproxyBin } = settings;
-  if (wanted === 'embedded') return openEmbedded(log);
+  if (wanted === 'embedded') return openEmbedded(settings, tokens, log);
   if (wanted === 'auto' && !settings.haproxyAttach && (await probeHaproxy(haproxyBin)) === undefined) {
     log.warn(`${haproxyBin} cannot be run: the embedded proxy serves; install HAProxy 2.6 or newer for full speed`);
-    return openEmbedded(log);
+    return openEmbedded(settings, tokens, log);
   }
-  return openNative(settings, log, onTrouble);
+  return openNative(settings, tokens, log, onTrouble);
 }
 
-async function openNative(settings: Settings, log: Logger, onTrouble: (why: string | undefined) => void): Promise<NodeProxy> {
+async function openNative(settings: Settings, tokens: ProxyTokens, log: Logger, onTrouble: (why: string | undefined) => void): Promise<NodeProxy> {
   const proxy = await openHaproxy({
     binary: settings.haproxyBin,
     runDir: settings.runDir,
     attach: settings.haproxyAttach,
     drainTimeoutSeconds: settings.drainTimeoutSeconds,
     tokenHeader: settings.tokenHeader,
+    ...tokens,
     events: {
       onChange: (what) => log.info(what),
       onFault: (what) => log.error(what),
@@ -62,8 +70,8 @@ async function openNative(settings: Settings, log: Logger, onTrouble: (why: stri
   };
 }
 
-async function openEmbedded(log: Logger): Promise<NodeProxy> {
-  const proxy = await openEmbeddedProxy({ onFault: (error) => log.error({ error: error.message }, 'the embedded proxy was lost and is started again') });
+async function openEmbedded({ tokenHeader }: Settings, tokens: ProxyTokens, log: Logger): Promise<NodeProxy> {
+  const proxy = await openEmbeddedProxy({ tokenHeader, ...tokens, onFault: (error) => log.error({ error: error.message }, 'the embedded proxy was lost and is started again') });
   return {
     proxy,
     checkRegexes: checkForEmbedded,

@@ -6,6 +6,7 @@ import { problem, type Problem } from '../model/problem.ts';
 import { listenerKey, type Proxy } from '../model/proxy.ts';
 import type { RouteTable } from '../model/route-table.ts';
 import type { Snapshot } from '../model/snapshot.ts';
+import type { TokenCode } from '../model/token.ts';
 import type { VipLedger } from '../model/vip-ledger.ts';
 import { routeListeners, withholdRoutes, type RefusedListener } from './withhold-routes.ts';
 
@@ -16,6 +17,10 @@ export interface World {
   readonly proxy: Proxy;
   /** Writes the ledger; durable once resolved. */
   readonly saveLedger: (ledger: VipLedger) => Promise<void>;
+  /** From now on these codes of callers count, and no others. */
+  readonly useTokenCodes: (codes: readonly TokenCode[]) => void;
+  /** What is wrong besides objects and their application. */
+  readonly problems: () => readonly Problem[];
   /** Makes the node ready for these addresses (pool route, claim table, IPv6 VIPs). */
   readonly prepareNode: (table: RouteTable) => Promise<void>;
   /** Listeners among these that cannot be opened. */
@@ -43,6 +48,7 @@ export async function reconcile(world: World, snapshot: Snapshot, before: Pick<I
   const { table, zone, ledger, memory } = buildDesired(snapshot, world.options(), before.ledger, world.now(), before.memory);
   const unsaved = await saveLedger(world, ledger, table.node);
   await world.prepareNode(table);
+  world.useTokenCodes(table.tokenCodes);
 
   const open = world.proxy.listeners();
   const fresh = table.routes.flatMap(routeListeners).filter(({ address, port }) => !open.has(listenerKey(address, port)));
@@ -51,7 +57,7 @@ export async function reconcile(world: World, snapshot: Snapshot, before: Pick<I
   const applied = await world.proxy.apply(served.table);
 
   await world.serveZone(zone);
-  const problems = [...unsaved, ...served.problems, ...applied];
+  const problems = [...unsaved, ...served.problems, ...applied, ...world.problems()];
   return { generation: before.generation + (isSame(before, table, problems) ? 0 : 1), table, problems, ledger, memory };
 }
 
@@ -67,8 +73,9 @@ async function saveLedger(world: World, ledger: VipLedger, node: string): Promis
 }
 
 /** Whether a pass left everything as it was: unchanged routes and callers keep their identity. */
-const isSame = (before: Partial<InEffect>, { routes, callers, problems }: RouteTable, applied: readonly Problem[]): boolean =>
+const isSame = (before: Partial<InEffect>, { routes, callers, tokenCodes, problems }: RouteTable, applied: readonly Problem[]): boolean =>
   before.table?.callers === callers &&
+  before.table.tokenCodes === tokenCodes &&
   before.table.routes.length === routes.length &&
   before.table.routes.every((route, i) => route === routes[i]) &&
   isDeepStrictEqual([before.table.problems, before.problems], [problems, applied]);

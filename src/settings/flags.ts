@@ -1,6 +1,7 @@
 import { listenerKey } from '../model/proxy.ts';
 import { parseVipPool } from '../model/vip-pool.ts';
 import * as parse from './parsers.ts';
+import { parseTokenHeader, parseTokenJwks, parseTokenName } from './parse-token-flags.ts';
 import { LOG_LEVELS } from './settings.ts';
 import type { Facts, Settings } from './settings.ts';
 
@@ -162,10 +163,31 @@ export const FLAGS: { readonly [Key in keyof Settings]: Flag<Settings[Key]> } = 
     help: "how long a stop may take; calls in flight get 5 s less. In a pod: its terminationGracePeriodSeconds",
     parse: parse.parseInteger(5, 7 * 86_400, 'seconds'),
   },
-  tokenHeader: { name: 'token-header', value: 'NAME', default: 'X-Onehop-Token', help: "header with the caller's token", parse: String },
-  tokenJwks: { name: 'token-jwks', value: 'URL|PATH', default: '', shownDefault: "the cluster's", help: 'keys that sign tokens', parse: String },
-  tokenIssuer: { name: 'token-issuer', value: 'NAME', default: '', shownDefault: "the cluster's", help: 'issuer of tokens', parse: String },
-  tokenAudience: { name: 'token-audience', value: 'NAME', default: '', shownDefault: "the cluster's", help: 'audience of tokens', parse: String },
+  tokenHeader: { name: 'token-header', value: 'NAME', default: 'X-Onehop-Token', help: "header with the caller's token; never forwarded", parse: parseTokenHeader },
+  tokenJwks: {
+    name: 'token-jwks',
+    value: 'URL|PATH',
+    default: '',
+    shownDefault: "the cluster's; none on a folder",
+    help: "keys that sign callers' JWTs, as a JWKS; read again and again",
+    parse: (text, facts) => (text === '' ? '' : parseTokenJwks(text, facts.workingDirectory)),
+  },
+  tokenIssuer: {
+    name: 'token-issuer',
+    value: 'NAME',
+    default: '',
+    shownDefault: "the cluster's; none on a folder",
+    help: 'the iss that a JWT must have',
+    parse: (text) => (text === '' ? '' : parseTokenName(text)),
+  },
+  tokenAudience: {
+    name: 'token-audience',
+    value: 'NAME',
+    default: '',
+    shownDefault: "the cluster's; none on a folder",
+    help: 'the aud that a JWT must have',
+    parse: (text) => (text === '' ? '' : parseTokenName(text)),
+  },
   logLevel: {
     name: 'log-level',
     value: LOG_LEVELS.join('|'),

@@ -9,10 +9,6 @@ export interface Later {
 /** The whole list: a line leaves it when its function arrives. */
 export const LATER: readonly Later[] = [
   { flag: 'client-ip', value: 'preserve', instead: "leave it at forwarded and read the caller's address from X-Forwarded-For" },
-  { flag: 'token-header', instead: 'leave it out; callers are known by their source address' },
-  { flag: 'token-jwks', instead: 'leave it out; callers are known by their source address' },
-  { flag: 'token-issuer', instead: 'leave it out; callers are known by their source address' },
-  { flag: 'token-audience', instead: 'leave it out; callers are known by their source address' },
 ];
 
 /** Why this value is refused in this version, as the end of the line `--flag`; undefined: it is not. */

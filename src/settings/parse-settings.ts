@@ -49,7 +49,16 @@ function findContradictions(settings: Settings): string[] {
       errors.push(`--${flag} takes port ${httpPort} of all addresses, which is --http-port: name an address, or choose another port for one of them`);
     }
   }
+  errors.push(...findTokenContradictions(settings));
   return errors;
+}
+
+/** A folder knows no issuer and no audience: keys alone would let tokens of anybody whom the same keys serve, and for anything. */
+function findTokenContradictions({ source, tokenJwks, tokenIssuer, tokenAudience }: Settings): string[] {
+  if (source.kind === 'kubernetes') return [];
+  const named = [['--token-issuer', tokenIssuer], ['--token-audience', tokenAudience]] as const;
+  if (tokenJwks === '') return named.filter(([, value]) => value !== '').map(([flag]) => `${flag} says nothing without keys where the source is a folder; add --token-jwks, or leave it out`);
+  return named.filter(([, value]) => value === '').map(([flag]) => `--token-jwks needs ${flag} where the source is a folder; add the one that tokens must have`);
 }
 
 const isWildcard = ({ address }: ListenAddress): boolean => address === '0.0.0.0' || address === '::';

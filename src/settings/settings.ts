@@ -47,8 +47,9 @@ export interface Settings {
   /** From SIGTERM until whoever sent it ends the process; at least 5. */
   readonly graceSeconds: number;
   readonly tokenHeader: string;
-  /** Empty: the cluster's own. */
+  /** An http(s) URL or an absolute path. Empty: the cluster's own; on a folder no JWT is accepted. */
   readonly tokenJwks: string;
+  /** Empty: the cluster's own. Never empty on a folder with `tokenJwks`. */
   readonly tokenIssuer: string;
   readonly tokenAudience: string;
   readonly logLevel: (typeof LOG_LEVELS)[number];

@@ -50,7 +50,8 @@ export class TokenVerifier {
   readonly #cache: VerdictCache;
   readonly #running = new Map<string, Promise<TokenVerdict>>();
   readonly #forget: (() => void)[] = [];
-  #codes: ReadonlyMap<string, TokenCode | undefined> = new Map();
+  /** Undefined: not known yet. */
+  #codes: ReadonlyMap<string, TokenCode | undefined> | undefined;
   #keySet: KeySet | undefined;
   #counts = { accepted: 0, refused: 0, overload: 0 };
 
@@ -67,15 +68,23 @@ export class TokenVerifier {
     return { ...this.#counts };
   }
 
-  /** The codes that count from now on. One digest for two accounts stands for neither. */
+  get keyCount(): number {
+    return this.#keys?.keys?.keys.length ?? 0;
+  }
+
+  get codeCount(): number {
+    return this.#codes?.size ?? 0;
+  }
+
+  /** The codes that count from now on. The first call tells a change in any case: a proxy may know tokens from before this process. One digest for two accounts stands for neither. */
   setCodes(codes: readonly TokenCode[]): void {
     const next = new Map<string, TokenCode | undefined>();
     for (const code of codes) {
       const other = next.get(code.digest);
       next.set(code.digest, next.has(code.digest) && (other === undefined || !isSameAccount(other, code)) ? undefined : code);
     }
-    const same = next.size === this.#codes.size && [...next].every(([digest, code]) => this.#codes.has(digest) && isSameAccount(this.#codes.get(digest), code));
-    if (same) return;
+    const before = this.#codes;
+    if (before?.size === next.size && [...next].every(([digest, code]) => before.has(digest) && isSameAccount(before.get(digest), code))) return;
     this.#codes = next;
     this.#changed();
   }
@@ -106,7 +115,7 @@ export class TokenVerifier {
   }
 
   #lookUp(digest: string): TokenVerdict | undefined {
-    const code = this.#codes.get(digest);
+    const code = this.#codes?.get(digest);
     if (code !== undefined) return { ok: true, identity: { namespace: code.namespace, serviceAccount: code.serviceAccount } };
     return this.#cache.get(digest, this.#now());
   }

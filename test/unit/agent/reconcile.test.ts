@@ -10,6 +10,8 @@ const world: World = {
   options: () => ({ nodeName: 'n1', ownAddresses: [], pool, vips: 'allocate', globalNamespace: 'global', trustedCallers: [], httpPort: 8080, zoneName: 'route.internal', version: '0' }),
   proxy: { kind: 'embedded', apply: () => Promise.resolve([]), listeners: () => new Set(), close: () => Promise.resolve() },
   saveLedger: () => Promise.resolve(),
+  useTokenCodes: () => {},
+  problems: () => [],
   prepareNode: () => Promise.resolve(),
   checkListeners: () => Promise.resolve(new Map()),
   serveZone: () => Promise.resolve(),

@@ -17,8 +17,8 @@ function errorsOf(argv: readonly string[], env: Record<string, string> = {}): re
   return 'errors' in parsed ? parsed.errors : [];
 }
 
-/** One valid value per flag that differs from its default, and what it becomes. `undefined`: refused in this version. */
-const SAMPLES: { readonly [Key in keyof Settings]: readonly [text: string, value: Settings[Key]] | undefined } = {
+/** One valid value per flag that differs from its default, and what it becomes. */
+const SAMPLES: { readonly [Key in keyof Settings]: readonly [text: string, value: Settings[Key]] } = {
   source: ['dir:objects/x', { kind: 'dir', path: '/srv/objects/x' }],
   kubeconfig: ['admin.conf', '/srv/admin.conf'],
   systemNamespace: ['routing', 'routing'],
@@ -39,10 +39,10 @@ const SAMPLES: { readonly [Key in keyof Settings]: readonly [text: string, value
   clientIp: ['forwarded', 'forwarded'],
   drainTimeoutSeconds: ['60', 60],
   graceSeconds: ['60', 60],
-  tokenHeader: undefined,
-  tokenJwks: undefined,
-  tokenIssuer: undefined,
-  tokenAudience: undefined,
+  tokenHeader: ['X-Caller', 'X-Caller'],
+  tokenJwks: ['keys/jwks.json', '/srv/keys/jwks.json'],
+  tokenIssuer: ['https://issuer.example', 'https://issuer.example'],
+  tokenAudience: ['onehop', 'onehop'],
   logLevel: ['debug', 'debug'],
   logFormat: ['pretty', 'pretty'],
 };
@@ -93,10 +93,11 @@ describe('defaults', () => {
 
 const KEYS = Object.keys(FLAGS) as (keyof Settings)[];
 
-test.each(KEYS.filter((key) => SAMPLES[key] !== undefined))('%s is read from --flag value, --flag=value and the environment', (key) => {
-  const [text, expected] = SAMPLES[key] ?? ['', undefined];
+test.each(KEYS)('%s is read from --flag value, --flag=value and the environment', (key) => {
+  const [text, expected] = SAMPLES[key];
   const { name, value } = FLAGS[key];
-  const rest = key === 'source' ? [] : SOURCE;
+  // On a folder some of those of tokens need others.
+  const rest = key === 'source' || key.startsWith('token') ? [] : SOURCE;
   for (const parsed of [
     parseSettings([...rest, ...(value === undefined ? [`--${name}`] : [`--${name}`, text])], {}, facts),
     parseSettings([...rest, `--${name}=${text}`], {}, facts),
@@ -106,11 +107,37 @@ test.each(KEYS.filter((key) => SAMPLES[key] !== undefined))('%s is read from --f
   }
 });
 
-test.each(KEYS.filter((key) => SAMPLES[key] === undefined))('%s is refused in this version when set by hand', (key) => {
-  const { name } = FLAGS[key];
-  const refusal = [expect.stringContaining(`--${name} is not in this version; `)];
-  expect(errorsOf([...SOURCE, `--${name}=x`])).toEqual(refusal);
-  expect(errorsOf(SOURCE, { [variableOf(name)]: 'x' })).toEqual(refusal);
+describe('tokens', () => {
+  const TRUSTED = ['--token-issuer', 'https://issuer.example', '--token-audience', 'onehop'];
+
+  test('keys by URL or path', () => {
+    expect(settingsOf(['--token-jwks', 'https://issuer.example/keys', ...TRUSTED]).tokenJwks).toBe('https://issuer.example/keys');
+    expect(settingsOf(['--token-jwks', './k', ...TRUSTED]).tokenJwks).toBe('/srv/k');
+  });
+
+  test.each([
+    [['--token-header', 'Host'], '--token-header: \'Host\' has a meaning of its own in HTTP; choose a name that nothing else uses, such as X-Onehop-Token'],
+    [['--token-header', 'x-forwarded-FOR'], 'a meaning of its own'],
+    [['--token-header', 'X-Onehop-Reason'], 'a meaning of its own'],
+    [['--token-header', 'transfer-encoding'], 'a meaning of its own'],
+    [['--token-header', 'X Y'], "not a header's name"],
+    [['--token-header', 'X:'], "not a header's name"],
+    [['--token-header', ''], "not a header's name"],
+    [['--token-header', 'X-\r\nHost'], "not a header's name"],
+    [['--token-jwks', 'ftp://x/keys', ...TRUSTED], 'no http(s) URL'],
+    [['--token-jwks', 'https://user:hunter2@x/keys', ...TRUSTED], '--token-jwks: a URL of keys has no user, password or fragment'],
+    [['--token-jwks', 'https://', ...TRUSTED], 'no http(s) URL'],
+    [['--token-jwks', 'k', '--token-issuer', 'a b', '--token-audience', 'x'], 'ASCII without blanks'],
+    [['--token-jwks', 'k', '--token-audience', 'x'], '--token-jwks needs --token-issuer where the source is a folder; add the one that tokens must have'],
+    [['--token-jwks', 'k', '--token-issuer', 'x'], '--token-jwks needs --token-audience'],
+    [['--token-issuer', 'x'], '--token-issuer says nothing without keys'],
+  ])('%j is refused', (argv, says) => {
+    expect(errorsOf([...SOURCE, ...argv])).toEqual([expect.stringContaining(says)]);
+  });
+
+  test('in a cluster each stands alone: the others are the cluster\'s', () => {
+    for (const argv of [['--token-jwks', 'k'], ['--token-issuer', 'x'], ['--token-audience', 'x']]) expect(errorsOf(['--source', 'kubernetes', ...argv])).toEqual([]);
+  });
 });
 
 describe('precedence', () => {
