@@ -87,7 +87,7 @@ function limitedLog(log: Logger): (why: string) => void {
       unwritten++;
       return;
     }
-    log.info({ ...(unwritten === 0 ? {} : { refusedSinceTheLastLine: unwritten }) }, `a caller's token was refused: ${why}`);
+    log.info(unwritten === 0 ? {} : { refusedSinceTheLastLine: unwritten }, `a caller's token was refused: ${why}`);
     nextMs = now + LOG_EVERY_MS;
     unwritten = 0;
   };

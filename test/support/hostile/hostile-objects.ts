@@ -207,6 +207,10 @@ export const EVIL: Readonly<Record<Exclude<Kind, 'ServiceRoute'> | 'ServiceRoute
     },
   ],
   ServiceAccount: [{ apiVersion: 'v1', kind: 'ServiceAccount', metadata: metadata('robot', 'evil') }],
+  Secret: [
+    { apiVersion: 'v1', kind: 'Secret', metadata: metadata('code', 'evil', { 'onehop.paas.io/token': 'robot' }), stringData: { token: 'a-code-of-the-attacker-himself' } },
+    { apiVersion: 'v1', kind: 'Secret', metadata: metadata('code', 'evil', { 'onehop.paas.io/token': 'robot' }), data: { token: 'YS1jb2RlLW9mLXRoZS1hdHRhY2tlcg==' } },
+  ],
 };
 
 /** Every text inside a value: its way, `key: true` for the names in maps that a tenant fills (labels, selectors). */
