@@ -13,7 +13,6 @@ import { isAtLeast } from '../model/resource-version.ts';
 import type { RouteTable } from '../model/route-table.ts';
 import type { Snapshot } from '../model/snapshot.ts';
 import type { Settings } from '../settings/settings.ts';
-import type { ReadClusterKeys } from './open-tokens.ts';
 
 export interface SourceListener {
   readonly checkRegexes: CheckRegexes;
@@ -31,8 +30,6 @@ export interface AgentSource {
   /** What the first Snapshot waits for. */
   readonly waitsFor: string;
   listen(listener: SourceListener): Promise<{ close(): Promise<void> }>;
-  /** Reads the keys, issuer and audiences of the cluster's own tokens; absent: there is no cluster. */
-  readonly readKeys?: ReadClusterKeys;
   /** A pass is through: this is in effect. */
   report(snapshot: Snapshot, table: RouteTable, problems: readonly Problem[]): void;
   /** Reads the keys, issuer and audiences of the cluster's own tokens; absent: there is no cluster. */
