@@ -14,6 +14,8 @@ export interface RequestOptions {
   readonly body?: unknown;
   /** Default `application/json`; patches: `application/merge-patch+json`, `application/apply-patch+yaml` (JSON is YAML). */
   readonly contentType?: string;
+  /** Another type of JSON than application/json, where the server gives no other. */
+  readonly accept?: string;
   /** From the request to the end of the answer. Default: the client's. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
@@ -130,11 +132,11 @@ export function openApiClient(access: ApiAccess, { userAgent, timeoutMs: default
 
   return {
     server: server.origin,
-    async request<T>(method: string, path: string, { query = {}, body, contentType, timeoutMs = defaultTimeoutMs, signal, maxBytes = MAX_BYTES }: RequestOptions = {}): Promise<T> {
+    async request<T>(method: string, path: string, { query = {}, body, contentType, accept, timeoutMs = defaultTimeoutMs, signal, maxBytes = MAX_BYTES }: RequestOptions = {}): Promise<T> {
       const timer = AbortSignal.timeout(timeoutMs);
       const either = AbortSignal.any([timer, closing.signal, ...(signal === undefined ? [] : [signal])]);
       const text = body === undefined ? undefined : JSON.stringify(body);
-      const headers = { 'Accept-Encoding': 'gzip', ...(text === undefined ? {} : { 'Content-Type': contentType ?? 'application/json' }) };
+      const headers = { 'Accept-Encoding': 'gzip', ...(accept === undefined ? {} : { Accept: accept }), ...(text === undefined ? {} : { 'Content-Type': contentType ?? 'application/json' }) };
       try {
         const answer = await ask(method, path, query, text, headers, either);
         return (await readAnswer(answer, maxBytes)) as T;

@@ -14,6 +14,8 @@ export interface ClusterKeys {
 const CONFIGURATION = '/.well-known/openid-configuration';
 /** The API server's own answer. The `jwks_uri` of its configuration may lead anywhere, and is for others than us. */
 const KEYS = '/openid/v1/jwks';
+/** The only type that the API server has for keys (RFC 7517 section 8.5.2); it answers 406 to whoever asks for plain JSON alone. */
+const KEYS_TYPE = 'application/jwk-set+json';
 const MAX_BYTES = 256 * 1024;
 
 /**
@@ -22,7 +24,7 @@ const MAX_BYTES = 256 * 1024;
  */
 export function readClusterKeys(client: Pick<ApiClient, 'request' | 'server'>, access: Pick<ApiAccess, 'token'>): (signal: AbortSignal) => Promise<ClusterKeys> {
   const ask = (path: string, signal: AbortSignal): Promise<unknown> =>
-    client.request('GET', path, { signal, maxBytes: MAX_BYTES }).catch((error: ApiError) => {
+    client.request('GET', path, { signal, maxBytes: MAX_BYTES, accept: `application/json, ${KEYS_TYPE}` }).catch((error: ApiError) => {
       const remedy = error.status === 403 ? `; allow get of ${CONFIGURATION} and ${KEYS} (nonResourceURLs) in the ClusterRole of this account` : '';
       throw new Error(`${client.server} does not give ${path}: ${error.message}${remedy}`, { cause: error });
     });

@@ -25,7 +25,8 @@ beforeAll(async () => {
   await cluster.kubectl(['apply', '-k', 'daemonset/base']);
   await cluster.kubectl(['create', 'namespace', 'shop']);
   await cluster.kubectl(['-n', 'shop', 'create', 'serviceaccount', 'web']);
-  await openKeys(await tokenKubeconfig(cluster, { namespace: SYSTEM, name: 'onehop-agent' }));
+  // By certificate: a token of the agent's own would end with the key that signed it, and nobody renews it here.
+  await openKeys(await cluster.userKubeconfig('onehop:node:n1', ['onehop:nodes']));
 });
 afterAll(async () => {
   await closeKeys();
@@ -111,6 +112,7 @@ describe('the right to read the keys', () => {
     for (const user of users) {
       await openKeys(user);
       expect(await verifier.verify(await issue())).toMatchObject(WEB);
+      expect(keys.keys?.audiences).toEqual([ISSUER]);
       await closeKeys();
     }
     const shipped = await cluster.get<{ rules: readonly { nonResourceURLs?: readonly string[] }[] }>('clusterrole', 'onehop-agent');
