@@ -43,8 +43,9 @@ export function planChange(applied: RenderedConfig, desired: RenderedConfig): re
   const live: Step[] = [...exceptions];
   if (known !== undefined && wanted !== undefined && known !== wanted) {
     const lasting = lastingLines(known, wanted);
-    if ((exceptions.length > 0 || awaited) && lasting !== known) live.unshift(replace(IDENTITY_MAP, lasting));
-    if (!awaited) live.push(replace(IDENTITY_MAP, wanted));
+    const first = (exceptions.length > 0 || awaited) && lasting !== known;
+    if (first) live.unshift(replace(IDENTITY_MAP, lasting));
+    if (!awaited && !(first && lasting === wanted)) live.push(replace(IDENTITY_MAP, wanted));
   }
   if (reason === undefined) return live;
   const before = filesOf(applied);

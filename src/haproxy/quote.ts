@@ -24,3 +24,10 @@ export function quoteArgument(text: string): string {
 export function label(text: string): string {
   return text.replaceAll(/[^A-Za-z0-9-]/gu, (char) => `_${(char.codePointAt(0) ?? 0).toString(16)}_`);
 }
+
+/** An expression that quotes its own arguments: strong quotes around it only where it holds more than HAProxy's own words. */
+export const quoteFormat = (expression: string): string => (/^[A-Za-z0-9_./:@%[\](),-]+$/.test(expression) ? expression : quote(expression));
+
+/** A Lua string literal: everything but plain characters as decimal escapes (Lua 5.3 manual, 3.1). */
+export const luaString = (text: string): string =>
+  `"${text.replaceAll(/[^A-Za-z0-9_./@-]/gu, (char) => [...new TextEncoder().encode(char)].map((byte) => `\\${String(byte).padStart(3, '0')}`).join(''))}"`;

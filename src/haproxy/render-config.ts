@@ -5,6 +5,7 @@ import { checkableServers, renderBackend } from './render-backend.ts';
 import { bindsOf, hasAcl, renderFrontend } from './render-frontend.ts';
 import { renderDefaults, renderGlobal, renderInternal } from './render-global.ts';
 import {
+  ACCOUNTS_MAP,
   exceptionsMap,
   headerMap,
   HOLD_SCRIPT,
@@ -18,6 +19,7 @@ import {
   sharesMap,
 } from './render-maps.ts';
 import { renderRing } from './render-log.ts';
+import { accountExceptionsMap, renderAccountExceptions, renderAccounts, renderTokenScript, TOKEN_SCRIPT } from './render-tokens.ts';
 import type { RenderOptions } from './render-options.ts';
 import { backendNames, routeComment } from './section-names.ts';
 
@@ -60,10 +62,15 @@ function digestOf(config: string, files: ReadonlyMap<string, string>): string {
 
 function renderFiles(table: RouteTable, options: RenderOptions): ReadonlyMap<string, string> {
   const files = new Map([[IDENTITY_MAP, renderIdentities(table.callers)]]);
-  if (options.haproxy.lua) files.set(HOLD_SCRIPT, renderHoldScript());
+  if (options.haproxy.lua) {
+    files.set(ACCOUNTS_MAP, renderAccounts(table.callers));
+    files.set(HOLD_SCRIPT, renderHoldScript());
+    files.set(TOKEN_SCRIPT, renderTokenScript(table.callers, options));
+  }
   for (const route of table.routes) {
     if (route.invalid) continue;
     if (hasAcl(route)) files.set(exceptionsMap(route), renderExceptions(route));
+    if (hasAcl(route) && route.protocol === 'http') files.set(accountExceptionsMap(route), renderAccountExceptions(route));
     if (route.choice.kind === 'weighted') files.set(sharesMap(route), renderShares(route));
     if (route.choice.kind === 'header') files.set(headerMap(route), renderHeaderMatches(route));
   }

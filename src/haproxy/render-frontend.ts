@@ -1,11 +1,12 @@
 import { listenerKey } from '../model/proxy.ts';
 import type { RefusalCode } from '../model/refusal.ts';
 import type { Route } from '../model/route-table.ts';
-import { label, quote, quoteArgument } from './quote.ts';
+import { label, quote, quoteArgument, quoteFormat } from './quote.ts';
 import type { RenderOptions } from './render-options.ts';
 import { DEFAULT_REQUEST_MS } from './render-global.ts';
 import { hasFeed, REASON_VARIABLE, renderLog } from './render-log.ts';
 import { exceptionsMap, headerMap, HOST, IDENTITY_MAP, sharesMap, TRUSTED, UNKNOWN } from './render-maps.ts';
+import { accountExceptionsMap } from './render-tokens.ts';
 import { backendNames, frontendName } from './section-names.ts';
 
 /** The listeners of a route; `global` ones carry the global name, where every known caller is welcome. */
@@ -35,27 +36,41 @@ export function renderFrontend(route: Route, options: RenderOptions): readonly s
   ];
 }
 
-/** Known first (an unknown source is held and looked up again), then isolation, then the ACL. */
+/**
+ * A bad token first; then known (an unknown source without a token is held and looked up again), isolation, the ACL. A good token is the
+ * identity of an unknown or host source (`txn.caller`, `txn.account`), and agrees with any other. Its tests stand behind those by
+ * source address, so that calls without a token do not come to them.
+ */
 function renderAccess(route: Route, options: RenderOptions): readonly string[] {
   const { access } = route;
+  const http = route.protocol === 'http';
   const refuse = (code: RefusalCode, condition: string): readonly string[] => {
-    if (route.protocol === 'http') return [`  use_backend ${code} if ${condition}`];
+    if (http) return [`  use_backend ${code} if ${condition}`];
     return [...(hasFeed(route) ? [`  tcp-request content set-var(${REASON_VARIABLE}) str(${code}) if ${condition}`] : []), `  tcp-request content reject if ${condition}`];
   };
+  const byToken = (condition: string): string => (http ? ` ${condition}` : '');
   const unknown = `{ var(sess.caller) -m str ${UNKNOWN} }`;
-  const own = `{ var(sess.caller) -m str ${label(access.namespace)} ${HOST} ${TRUSTED} }`;
+  const own = `${label(access.namespace)} ${TRUSTED}`;
   const global = bindsOf(route).some((bind) => bind.global) ? ' !{ so_name global }' : '';
+  const isolated = http
+    ? `!{ var(sess.caller) -m str ${own} }${global} !{ var(txn.caller) -m str ${own} } !{ var(sess.caller),concat(,txn.caller) -m str ${HOST} }`
+    : `!{ var(sess.caller) -m str ${own} ${HOST} }${global}`;
   const exception = `{ src,map_ip(${exceptionsMap(route)}) -m found }`;
-  const hold = route.protocol === 'http' ? ['  http-request lua.hold_unknown if'] : ['  tcp-request inspect-delay 3s', '  tcp-request content lua.hold_unknown if'];
+  const accountException = `{ var(txn.account),map_str(${accountExceptionsMap(route)}) -m found }`;
+  const denied = access.defaultAllow ? `${exception}${byToken(`or ${accountException}`)}` : `!${exception}${byToken(`!${accountException}`)}`;
+  const hold = http
+    ? [`  http-request lua.hold_unknown if ${unknown} !{ var(txn.caller) -m found } !{ var(txn.bad_token) -m found }`]
+    : ['  tcp-request inspect-delay 3s', `  tcp-request content lua.hold_unknown if ${unknown}`];
   return [
     `  tcp-request connection set-var(sess.caller) src,map_ip(${IDENTITY_MAP},${UNKNOWN})`,
     // Looked up again where an ACL counts: exceptions are read now, and a pod that has gone since it connected is in none any more.
     ...(route.protocol === 'http' && hasAcl(route) ? [`  http-request set-var(sess.caller) src,map_ip(${IDENTITY_MAP},${UNKNOWN})`] : []),
     ...renderLog(route),
-    ...(options.haproxy.lua ? [...hold.slice(0, -1), `${hold.at(-1)} ${unknown}`] : []),
-    ...refuse('caller-unknown', unknown),
-    ...refuse('namespace-isolated', `!${own}${global}`),
-    ...(hasAcl(route) ? refuse('acl-denied', access.defaultAllow ? exception : `!${exception}`) : []),
+    ...(options.haproxy.lua ? hold : []),
+    ...(http ? refuse('bad-token', '{ var(txn.bad_token) -m found }') : []),
+    ...refuse('caller-unknown', `${unknown}${byToken('!{ var(txn.caller) -m found }')}`),
+    ...refuse('namespace-isolated', isolated),
+    ...(hasAcl(route) ? refuse('acl-denied', denied) : []),
   ];
 }
 
@@ -82,6 +97,3 @@ function renderChoice(route: Route): readonly string[] {
       return otherwise(undefined);
   }
 }
-
-/** Strong quotes only where the expression holds more than HAProxy's own words. */
-const quoteFormat = (expression: string): string => (/^[A-Za-z0-9_./:@%[\](),-]+$/.test(expression) ? expression : quote(expression));

@@ -1,8 +1,9 @@
-import { REASON_HEADER, REFUSALS } from '../model/refusal.ts';
+import { CONTRADICTED_STATUS, REASON_HEADER, REFUSALS } from '../model/refusal.ts';
 import type { RefusalCode } from '../model/refusal.ts';
 import { quote } from './quote.ts';
 import type { RenderOptions } from './render-options.ts';
 import { HOLD_SCRIPT } from './render-maps.ts';
+import { CONTRADICTED, renderTokenRules, TOKEN_SCRIPT } from './render-tokens.ts';
 import { INTERNAL_FRONTEND } from './section-names.ts';
 
 /** Defaults of the CRD; a route's backend repeats only what differs. */
@@ -23,7 +24,7 @@ const RESERVED_DESCRIPTORS = 300;
 const MAX_DELAY_SECONDS = 2_147_483;
 
 /** Refusals that are whole backends, in the order in which they are tried. */
-export const REFUSAL_BACKENDS = ['caller-unknown', 'namespace-isolated', 'acl-denied', 'no-version', 'route-invalid'] as const satisfies readonly RefusalCode[];
+export const REFUSAL_BACKENDS = ['bad-token', 'caller-unknown', 'namespace-isolated', 'acl-denied', 'no-version', 'route-invalid'] as const satisfies readonly RefusalCode[];
 
 /**
  * Client connections that the file limit allows: two descriptors each (client and server side), one per bind, one more
@@ -51,7 +52,7 @@ export function renderGlobal(options: RenderOptions, count: { readonly binds: nu
     `  hard-stop-after ${hardStop}s`,
     '  tune.pool-high-fd-ratio 90',
     '  tune.pool-low-fd-ratio 80',
-    ...(options.haproxy.lua ? [`  lua-load ${HOLD_SCRIPT}`] : []),
+    ...(options.haproxy.lua ? [`  lua-load ${HOLD_SCRIPT}`, `  lua-load ${TOKEN_SCRIPT}`] : []),
   ];
 }
 
@@ -67,7 +68,6 @@ const failure = (code: RefusalCode): string =>
  */
 export function renderDefaults(options: RenderOptions): readonly string[] {
   const reason = (failed: string, none: string): string => `%[nbsrv,bool,iif('${failed}','${none}')]`;
-  const tokenRule = options.tokenHeader === undefined || /^x-onehop-/i.test(options.tokenHeader) ? [] : [`  http-request del-header ${quote(options.tokenHeader)}`];
   return [
     'defaults http',
     '  mode http',
@@ -83,8 +83,8 @@ export function renderDefaults(options: RenderOptions): readonly string[] {
     'defaults http-route from http',
     '  option idle-close-on-response',
     '  option http-no-delay',
+    ...renderTokenRules(options),
     '  http-request del-header x-onehop- -m beg',
-    ...tokenRule,
     '  http-request set-header x-forwarded-for %[src]',
     '',
     'defaults http-version from http',
@@ -117,13 +117,17 @@ export function renderDefaults(options: RenderOptions): readonly string[] {
   ];
 }
 
+/** `deny` and not `return`: to the log it is an error, whatever the status. */
+const answer = (code: RefusalCode, status: number): string =>
+  `  http-request deny status ${status} content-type text/plain hdr ${REASON_HEADER} ${code} string "${REFUSALS[code].text}\\n"`;
+
 /** The backends that refuse, and the frontend that keeps HAProxy running while there is no route. */
 export function renderInternal(options: RenderOptions): readonly string[] {
   return [
     ...REFUSAL_BACKENDS.flatMap((code) => [
       `backend ${code} from http`,
-      // `deny` and not `return`: to the log it is an error, whatever the status.
-      `  http-request deny status ${REFUSALS[code].status} content-type text/plain hdr ${REASON_HEADER} ${code} string "${REFUSALS[code].text}\\n"`,
+      ...(code === 'bad-token' ? [`${answer(code, CONTRADICTED_STATUS)} if { var(txn.bad_token) -m str ${CONTRADICTED} }`] : []),
+      answer(code, REFUSALS[code].status),
       '',
     ]),
     `frontend ${INTERNAL_FRONTEND} from http`,

@@ -5,6 +5,8 @@ import { backendNames, frontendName } from './section-names.ts';
 
 /** Who calls, by source address; changed at run time. */
 export const IDENTITY_MAP = 'maps/callers.map';
+/** ServiceAccount of each pod of this node, by source address; read only for calls that carry a token. */
+export const ACCOUNTS_MAP = 'maps/accounts.map';
 export const HOLD_SCRIPT = 'hold.lua';
 
 /** Values of the identity map that are no namespaces (no label begins with @). */
@@ -25,7 +27,7 @@ export const sharesMap = (route: Route): string => `maps/${frontendName(route)}.
 export const headerMap = (route: Route): string => `maps/${frontendName(route)}.header.map`;
 
 /** True for the maps that are brought to a running worker by commands; a change of any other file needs a reload. */
-export const isLiveMap = (file: string): boolean => file === IDENTITY_MAP || /\.(?:denied|allowed)\.map$/.test(file);
+export const isLiveMap = (file: string): boolean => file === IDENTITY_MAP || file === ACCOUNTS_MAP || /\.(?:denied|allowed)(?:-accounts)?\.map$/.test(file);
 
 /** Why a pattern cannot stand in a map file: its key ends at the first blank, and the file at a line's end. */
 export function unfitForMap(pattern: string): string | undefined {

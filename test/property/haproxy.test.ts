@@ -28,7 +28,7 @@ it('no text of an object adds a line, a section or a file path to what is render
     fc.property(fc.tuple(hostile, hostile, hostile, hostile, hostile, hostile), (texts) => {
       const rendered = render(texts);
       expect(shape(rendered)).toEqual(plain);
-      for (const file of rendered.files.keys()) expect(file).toMatch(/^(?:hold\.lua|maps\/[A-Za-z0-9_.-]+\.map)$/);
+      for (const file of rendered.files.keys()) expect(file).toMatch(/^(?:(?:hold|tokens)\.lua|maps\/[A-Za-z0-9_.-]+\.map)$/);
       const regexes = [...rendered.files].filter(([file]) => file.endsWith('.header.map')).map(([, content]) => content.split('\n').length);
       expect(Math.max(...regexes)).toBeLessThanOrEqual(2);
       expect(planChange(rendered, rendered)).toEqual([]);

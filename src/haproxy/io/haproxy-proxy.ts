@@ -28,6 +28,7 @@ import { Quarantine } from './quarantine.ts';
 import type { RunLock } from './run-lock.ts';
 import { RunningHaproxy } from './running-haproxy.ts';
 import type { HaproxyEvents, HaproxyStatus, Refused } from './running-haproxy.ts';
+import type { TokenDesk } from './token-desk.ts';
 import { WorkerWatch } from './worker-watch.ts';
 
 export interface HaproxyProxyParts {
@@ -36,6 +37,7 @@ export interface HaproxyProxyParts {
   readonly attach: boolean;
   readonly render: RenderOptions;
   readonly lock: RunLock;
+  readonly tokens: TokenDesk;
   readonly events: HaproxyEvents;
 }
 
@@ -68,14 +70,15 @@ export class HaproxyProxy implements Proxy {
     this.#check = openConfigCheck(parts.binary, parts.render.runDir);
     const { master, attach, render, events } = parts;
     this.#feed = openLogFeed({ socket: master.statsSocket, onLine: (line) => this.#told(line) });
+    const onWorker = (): void => parts.tokens.newWorker();
     if (attach) {
       const expected = (): string | undefined => (this.#busy > 0 || this.#running.applied === undefined ? undefined : configDigest(this.#running.applied.config));
       const watch = new WorkerWatch({ look: () => master.look(), expected, onTrouble: (why) => events.onTrouble(why) });
       this.#watch = watch;
-      this.#running = new RunningHaproxy({ master, attach, render, events, check: this.#check, trouble: () => watch.trouble });
+      this.#running = new RunningHaproxy({ master, attach, render, events, onWorker, check: this.#check, trouble: () => watch.trouble });
     } else {
       this.#timer = setInterval(() => this.#look(), WATCH_MS).unref();
-      this.#running = new RunningHaproxy({ master, attach, render, events, check: this.#check });
+      this.#running = new RunningHaproxy({ master, attach, render, events, onWorker, check: this.#check });
     }
   }
 
@@ -114,10 +117,11 @@ export class HaproxyProxy implements Proxy {
     clearInterval(this.#timer);
     this.#watch?.close();
     await this.#alone(async () => {
-      const { master, attach, lock } = this.#parts;
+      const { master, attach, lock, tokens } = this.#parts;
       const running = (await master.processes()) ?? this.#running.processes;
       if (!how.leaveRunning && !attach) await master.stop(running?.master, how.drainMs);
       this.#feed.close();
+      await tokens.close();
       await lock.release();
     });
   }

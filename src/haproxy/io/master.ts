@@ -70,6 +70,11 @@ export class Master {
     for (const session of sessions) await askCli(this.#masterSocket, `@!${pid} shutdown session ${session}`, 500).catch(() => undefined);
   }
 
+  /** Runs a command in an old worker; one that has ended meanwhile does not matter. */
+  async inWorker(pid: number, command: string): Promise<void> {
+    await askCli(this.#masterSocket, `@!${pid} ${command}`, 1000).catch(() => undefined);
+  }
+
   /** Starts HAProxy on the run dir's files and waits until a worker loaded with `digest` answers. */
   async start(digest: string, timeoutMs: number): Promise<Outcome> {
     await this.#endLeftOvers();

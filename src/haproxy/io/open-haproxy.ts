@@ -9,6 +9,7 @@ import type { HaproxyEvents } from './running-haproxy.ts';
 import { Master } from './master.ts';
 import { probeHaproxy } from './probe-haproxy.ts';
 import { lockRunDir } from './run-lock.ts';
+import { TokenDesk } from './token-desk.ts';
 
 export interface HaproxyOptions {
   /** Path, or a name looked up in PATH. */
@@ -24,6 +25,8 @@ export interface HaproxyOptions {
   /** Absent: every token is refused. */
   readonly verifyToken?: VerifyToken;
   readonly onTokensChanged?: OnTokensChanged;
+  /** Hears why a token was not accepted: one printable line that holds nothing of it. */
+  readonly onTokenRefused?: (why: string) => void;
   readonly events?: Partial<HaproxyEvents>;
 }
 
@@ -53,14 +56,20 @@ export async function openHaproxy(options: HaproxyOptions): Promise<HaproxyProxy
       haproxy,
       ...(options.tokenHeader === undefined ? {} : { tokenHeader: options.tokenHeader }),
     };
-    const proxy = new HaproxyProxy({
-      master: new Master(options.binary, options.runDir),
-      binary: options.binary,
-      attach: options.attach,
-      render,
-      lock,
-      events: { onFault: () => undefined, onChange: () => undefined, onTrouble: () => undefined, onCall: () => undefined, ...options.events },
+    const master = new Master(options.binary, options.runDir);
+    const events = { onFault: () => undefined, onChange: () => undefined, onTrouble: () => undefined, onCall: () => undefined, ...options.events };
+    const tokens = await TokenDesk.open({
+      runDir: options.runDir,
+      statsSocket: master.statsSocket,
+      onFault: (line) => events.onFault(line),
+      verifyToken: options.verifyToken,
+      onTokensChanged: options.onTokensChanged,
+      onRefused: options.onTokenRefused,
+      inOldWorkers: async (command) => {
+        for (const pid of (await master.processes())?.old ?? []) await master.inWorker(pid, command);
+      },
     });
+    const proxy = new HaproxyProxy({ master, binary: options.binary, attach: options.attach, render, lock, tokens, events });
     await proxy.adopt();
     return proxy;
   } catch (error) {

@@ -49,6 +49,8 @@ export interface RunningHaproxyParts {
   readonly render: RenderOptions;
   readonly check: CheckConfig;
   readonly events: HaproxyEvents;
+  /** Another worker serves than before. */
+  readonly onWorker: () => void;
   /** Attached: what is seen to be wrong now. */
   readonly trouble?: () => string | undefined;
 }
@@ -147,6 +149,7 @@ export class RunningHaproxy {
     this.#applied = same ? { config: disk.config, files: await readLiveMaps(master.statsSocket, disk.files) } : UNKNOWN;
     this.#worker = worker;
     this.#startedAtMs = Date.now();
+    this.#parts.onWorker();
   }
 
   /** Checks and executes one candidate. Not ok: nothing changed, what served before serves on. */
@@ -212,6 +215,7 @@ export class RunningHaproxy {
     if (outcome.ok) {
       this.#reloads++;
       this.#lastReloadReason = reason;
+      this.#parts.onWorker();
     } else if (before !== undefined && before.config !== '') {
       await writeFiles(render.runDir, filesOf(before), [...desired.files.keys()].filter((file) => !before.files.has(file)));
       this.#parts.events.onFault(`a reload failed (${reason}); the configuration before it goes on`);
@@ -227,8 +231,10 @@ export class RunningHaproxy {
     await writeFiles(render.runDir, filesOf(desired), stale);
     const digest = configDigest(desired.config) ?? '';
     const outcome = attach ? await this.#meetAttached(desired) : await master.start(digest, START_TIMEOUT_MS);
-    if (outcome.ok) this.#startedAtMs = Date.now();
-    else if (!attach && this.#applied !== undefined && this.#applied.config !== '') await writeFiles(render.runDir, filesOf(this.#applied));
+    if (outcome.ok) {
+      this.#startedAtMs = Date.now();
+      this.#parts.onWorker();
+    } else if (!attach && this.#applied !== undefined && this.#applied.config !== '') await writeFiles(render.runDir, filesOf(this.#applied));
     return outcome;
   }
 

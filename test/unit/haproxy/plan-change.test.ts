@@ -18,13 +18,13 @@ const weights = (below: number): Partial<Route> => ({ choice: { kind: 'weighted'
 describe('planChange', () => {
   const cases: readonly [title: string, before: RenderedConfig, after: RenderedConfig, steps: readonly string[]][] = [
     ['nothing', render([route('a')]), render([route('a')]), []],
-    ['a pod comes', render([route('a')]), render([route('a')], ['10.9.9.9']), ['map maps/callers.map']],
-    ['a pod comes that an ACL names', render([route('a', acl([]))]), render([route('a', acl(['10.9.9.9']))], ['10.9.9.9']), ['map maps/shop.a.denied.map', 'map maps/callers.map']],
-    ['a pod goes that an ACL named', render([route('a', acl(['10.9.9.9']))], ['10.9.9.9']), render([route('a', acl([]))]), ['map maps/callers.map', 'map maps/shop.a.denied.map', 'map maps/callers.map']],
-    ['a route gets an ACL, with a pod', render([route('a')]), render([route('a', acl(['10.9.9.9']))], ['10.9.9.9']), ['write maps/callers.map maps/shop.a.denied.map haproxy.cfg; remove ', 'reload: changed shop/a']],
-    ['a new route brings its ACL, with a pod', render([route('a')]), render([route('a'), route('b', acl(['10.9.9.9']))], ['10.9.9.9']), ['map maps/callers.map', 'write maps/callers.map maps/shop.b.denied.map haproxy.cfg; remove ', 'reload: added shop/b']],
-    ['an ACL is turned over', render([route('a', acl(['10.9.9.9']))]), render([route('a', acl(['10.9.9.9'], false))]), ['write maps/shop.a.allowed.map haproxy.cfg; remove maps/shop.a.denied.map', 'reload: changed shop/a']],
-    ['a route comes, with a pod', render([route('a')]), render([route('a'), route('b')], ['10.9.9.9']), ['map maps/callers.map', 'write maps/callers.map haproxy.cfg; remove ', 'reload: added shop/b']],
+    ['a pod comes', render([route('a')]), render([route('a')], ['10.9.9.9']), ['map maps/accounts.map', 'map maps/callers.map']],
+    ['a pod comes that an ACL names', render([route('a', acl([]))]), render([route('a', acl(['10.9.9.9']))], ['10.9.9.9']), ['map maps/accounts.map', 'map maps/shop.a.denied.map', 'map maps/callers.map']],
+    ['a pod goes that an ACL named', render([route('a', acl(['10.9.9.9']))], ['10.9.9.9']), render([route('a', acl([]))]), ['map maps/callers.map', 'map maps/accounts.map', 'map maps/shop.a.denied.map']],
+    ['a route gets an ACL, with a pod', render([route('a')]), render([route('a', acl(['10.9.9.9']))], ['10.9.9.9']), ['map maps/accounts.map', 'write maps/callers.map maps/accounts.map maps/shop.a.denied.map maps/shop.a.denied-accounts.map haproxy.cfg; remove ', 'reload: changed shop/a']],
+    ['a new route brings its ACL, with a pod', render([route('a')]), render([route('a'), route('b', acl(['10.9.9.9']))], ['10.9.9.9']), ['map maps/accounts.map', 'map maps/callers.map', 'write maps/callers.map maps/accounts.map maps/shop.b.denied.map maps/shop.b.denied-accounts.map haproxy.cfg; remove ', 'reload: added shop/b']],
+    ['an ACL is turned over', render([route('a', acl(['10.9.9.9']))]), render([route('a', acl(['10.9.9.9'], false))]), ['write maps/shop.a.allowed.map maps/shop.a.allowed-accounts.map haproxy.cfg; remove maps/shop.a.denied-accounts.map maps/shop.a.denied.map', 'reload: changed shop/a']],
+    ['a route comes, with a pod', render([route('a')]), render([route('a'), route('b')], ['10.9.9.9']), ['map maps/accounts.map', 'map maps/callers.map', 'write maps/callers.map maps/accounts.map haproxy.cfg; remove ', 'reload: added shop/b']],
     ['routes go', render([route('a'), route('b'), route('c'), route('d'), route('e')]), render([route('e')]), ['write haproxy.cfg; remove ', 'reload: removed shop/a shop/b shop/c and 1 more']],
     ['a weight changes', render([route('a', weights(50))]), render([route('a', weights(60))]), ['write maps/shop.a.shares.map haproxy.cfg; remove ', 'reload: changed maps/shop.a.shares.map']],
     ['a port changes', render([route('a')]), render([route('a', { listen: 81 })]), ['write haproxy.cfg; remove ', 'reload: changed shop/a']],
@@ -43,7 +43,7 @@ describe('planChange', () => {
     const of = (namespace: string, denied: readonly string[]): RenderedConfig => renderConfig(aTable([route('a', acl(denied))], callers(namespace)), options);
     const steps = planChange(of('shop', ['10.9.9.9']), of('other', []));
     const lines = steps.map((step) => (step.kind === 'replace-map' ? step.content.split('\n').filter((line) => line.startsWith('10.9.9.')) : step.kind));
-    expect(lines).toEqual([['10.9.9.8 shop'], [], ['10.9.9.8 shop', '10.9.9.9 other']]);
+    expect(lines).toEqual([['10.9.9.8 shop'], ['10.9.9.8 shop/default', '10.9.9.9 other/default'], [], ['10.9.9.8 shop', '10.9.9.9 other']]);
   });
 });
 
