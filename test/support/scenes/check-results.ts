@@ -28,6 +28,8 @@ export function checkOutcome(outcome: Outcome): readonly string[] {
     const reached = outcome.reached(outcome.podKey(pod));
     if (reached !== count) lines.push(`${reached} requests reached ${pod}, not ${count}`);
   }
+  const pods = new Set(results.map(({ answered }) => answered?.pod ?? 'nobody'));
+  if (expect.sticky === true && pods.size > 1) lines.push(`answered by ${[...pods].join(', ')}, not by one pod`);
   return lines.map((line) => `${call.via} ${call.from} -> ${call.to}: ${line}`);
 }
 

@@ -113,13 +113,18 @@ async function readText(stream: AsyncIterable<Buffer>): Promise<string> {
   return Buffer.concat(chunks).toString();
 }
 
+/** Callers choose the answer: `X-Answer` is a status, or `cut` for one that is broken off in its body. */
 function createHttpServer(count: () => void, answer: Answer): net.Server {
   const describe = (request: http.IncomingMessage, body: string): string =>
     answer(request.socket.remoteAddress, { method: request.method ?? '', path: request.url ?? '', headers: pairs(request.rawHeaders), body });
   const server = http.createServer({ maxHeaderSize: 64 * 1024 }, (request, response) => {
     count();
+    const wanted = String(request.headers['x-answer'] ?? '200');
     readText(request).then(
-      (body) => response.writeHead(200, OWN_HEADERS).end(describe(request, body)),
+      (body) => {
+        if (wanted === 'cut') response.writeHead(200, { ...OWN_HEADERS, 'content-length': 1_000 }).write('half', () => response.destroy());
+        else response.writeHead(Number(wanted), OWN_HEADERS).end(describe(request, body));
+      },
       () => response.destroy(),
     );
   });
