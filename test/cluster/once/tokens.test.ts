@@ -98,7 +98,7 @@ function known<K, V>(map: ReadonlyMap<K, V>, key: K): V {
 const urlOf = (team: Team, name: (typeof ROUTES)[number], isGlobal = false): string => known(urls, `${team}/${name}${isGlobal ? ' global' : ''}`);
 const tokenOf = async (pod: TestPod, file = 'default'): Promise<string> => (await pod.exec('cat', `${TOKENS}/${file}`)).stdout.trim();
 const withToken = (token: string): { readonly headers: Record<string, string> } => ({ headers: { [HEADER]: token } });
-const verdict = ({ status, reason }: Answer): string => `${status} ${reason}`.trim();
+const verdict = ({ status, reason, failure }: Answer): string => `${status} ${reason || failure}`.trim();
 const callFrom = async (pod: TestPod, url: string, token?: string): Promise<string> => verdict(await pod.call(url, token === undefined ? {} : withToken(token)));
 
 describe('a token that the kubelet projects', () => {
