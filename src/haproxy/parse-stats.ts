@@ -8,9 +8,10 @@ type Row = Readonly<Record<string, string>>;
 
 /**
  * Reads `show stat` (management guide, 9.1, "CSV format") of a worker that serves this table. A worker counts from its own start.
- * Server failures are what a backend answered with a 5xx and none of its servers did.
+ * Server failures are what a backend answered with a 5xx and neither one of its servers did nor a rule of its own (`dreq`).
+ * `refusedTable`: the answer to `show table` of {@link REFUSED_TABLE}, '' where there is none.
  */
-export function parseStats(csv: string, table: RouteTable): CallCounts {
+export function parseStats(csv: string, table: RouteTable, refusedTable = ''): CallCounts {
   const rows = parseRows(csv);
   const number = (row: Row | undefined, column: string): number => Number(row?.[column] ?? 0) || 0;
   const answers = (row: Row): number => ['hrsp_1xx', 'hrsp_2xx', 'hrsp_3xx', 'hrsp_4xx', 'hrsp_5xx'].reduce((sum, column) => sum + number(row, column), 0);
@@ -31,7 +32,7 @@ export function parseStats(csv: string, table: RouteTable): CallCounts {
         answered[tier] = (answered[tier] ?? 0) + (route.protocol === 'http' ? answers(row) : number(row, 'lbtot'));
         fromServers += number(row, 'hrsp_5xx');
       }
-      if (route.protocol === 'http') failed += Math.max(0, number(rowOf(section, 'BACKEND'), 'hrsp_5xx') - fromServers);
+      if (route.protocol === 'http') failed += Math.max(0, number(rowOf(section, 'BACKEND'), 'hrsp_5xx') - number(rowOf(section, 'BACKEND'), 'dreq') - fromServers);
     }
   }
   return {
@@ -39,13 +40,22 @@ export function parseStats(csv: string, table: RouteTable): CallCounts {
       const row = rowOf(frontendName(route), 'FRONTEND');
       return { namespace: route.namespace, route: route.name, calls: number(row, route.protocol === 'http' ? 'req_tot' : 'stot') };
     }),
-    refused: { ...Object.fromEntries(REFUSAL_BACKENDS.map((code) => [code, number(rowOf(code, 'BACKEND'), 'req_tot')])), failed },
+    refused: {
+      ...Object.fromEntries(REFUSAL_BACKENDS.map((code) => [code, number(rowOf(code, 'BACKEND'), 'req_tot')])),
+      'breaker-open': sumOf(refusedTable, 'gpc1'),
+      'conn-limit': sumOf(refusedTable, 'gpc0'),
+      failed,
+    },
     answered,
   };
 }
 
+/** Sum of a counter over the lines of `show table` (management guide, 9.3): `0x55..: key=::ffff:10.0.0.1 use=0 exp=0 gpc0=3 gpc1=0`. */
+const sumOf = (answer: string, counter: 'gpc0' | 'gpc1'): number =>
+  [...answer.matchAll(new RegExp(` ${counter}=(\\d+)`, 'g'))].reduce((sum, [, count]) => sum + Number(count), 0);
+
 /** Of a hundred columns; a large node has ten thousand rows, and is asked at every scrape. */
-const COLUMNS: ReadonlySet<string> = new Set(['pxname', 'svname', 'req_tot', 'stot', 'lbtot', 'hrsp_1xx', 'hrsp_2xx', 'hrsp_3xx', 'hrsp_4xx', 'hrsp_5xx']);
+const COLUMNS: ReadonlySet<string> = new Set(['pxname', 'svname', 'req_tot', 'stot', 'lbtot', 'dreq', 'hrsp_1xx', 'hrsp_2xx', 'hrsp_3xx', 'hrsp_4xx', 'hrsp_5xx']);
 
 function parseRows(csv: string): readonly Row[] {
   const [head = '', ...lines] = csv.split('\n').filter((line) => line !== '');

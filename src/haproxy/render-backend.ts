@@ -4,7 +4,9 @@ import { printable } from '../model/problem.ts';
 import type { Endpoint, Route, Version } from '../model/route-table.ts';
 import type { BalanceAlgorithm, RetryCondition } from '../model/service-route.ts';
 import { quote } from './quote.ts';
+import { hasBreaker, renderConnLimit } from './render-breakers.ts';
 import { DEFAULT_CONNECT_MS, DEFAULT_REQUEST_MS, DEFAULT_RETRIES, DEFAULT_RETRY_ON } from './render-global.ts';
+import type { RenderOptions } from './render-options.ts';
 
 /**
  * Failures are seen on real traffic: one failed connect takes a server out, and only then is it checked, each second.
@@ -35,14 +37,15 @@ export function checkableServers(version: Version): number {
 const inOrder = (version: Version): boolean => version.active.length === 1 && version.backup.length > 0;
 
 /** A version's `backend`: how long, how often, which server. Versions of more than `largestChecked` servers have no checks. */
-export function renderBackend(route: Route, version: Version, name: string, largestChecked: number): readonly string[] {
+export function renderBackend(route: Route, version: Version, name: string, largestChecked: number, options: RenderOptions): readonly string[] {
   const http = route.protocol === 'http';
   const servers = uniqueServers(version);
   const { connectMs, requestMs } = route.timeout;
   const checked = servers.length > 1 && servers.length <= largestChecked;
   const defaults = [...(http && version.serverProtocol === 'h2' ? ['proto h2'] : []), ...(checked ? [CHECK] : [])];
   return [
-    `backend ${name} from ${http ? 'http-version' : 'tcp-version'}`,
+    `backend ${name} from ${http ? 'http-version' : 'tcp-version'}${hasBreaker(version, options) ? '-breaker' : ''}`,
+    ...renderConnLimit(route, version),
     `  balance ${inOrder(version) ? 'first' : renderBalance(version, http)}`,
     ...(connectMs === DEFAULT_CONNECT_MS ? [] : [`  timeout connect ${connectMs}ms`]),
     ...(!http || requestMs === DEFAULT_REQUEST_MS ? [] : [`  timeout server ${requestMs}ms`]),

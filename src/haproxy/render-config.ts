@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { RouteTable } from '../model/route-table.ts';
 import { largestChecked } from './fit-limits.ts';
 import { checkableServers, renderBackend } from './render-backend.ts';
+import { breakerProtocols, renderBreakerFiles, renderRefusedTable } from './render-breakers.ts';
 import { bindsOf, hasAcl, renderFrontend } from './render-frontend.ts';
 import { renderDefaults, renderGlobal, renderInternal } from './render-global.ts';
 import {
@@ -38,14 +39,15 @@ export function renderConfig(table: RouteTable, options: RenderOptions): Rendere
     binds: table.routes.reduce((sum, route) => sum + bindsOf(route).length, 0),
     checks: checkable.reduce((sum, servers) => sum + (servers <= largest ? servers : 0), 0),
   };
+  const breakers = breakerProtocols(table, options);
   const routes = table.routes.flatMap((route) => {
     const names = backendNames(route);
-    const backends = route.invalid ? [] : route.versions.map((version, index) => ['', ...renderBackend(route, version, names[index] ?? '', largest)]);
+    const backends = route.invalid ? [] : route.versions.map((version, index) => ['', ...renderBackend(route, version, names[index] ?? '', largest, options)]);
     return ['', routeComment(route), ...renderFrontend(route, options), ...backends.flat()];
   });
-  const head = (digest: string): string => ['# Written by onehop; changes by hand are lost.', ...renderGlobal(options, count, digest), '', ''].join('\n');
+  const head = (digest: string): string => ['# Written by onehop; changes by hand are lost.', ...renderGlobal(options, { ...count, breakers }, digest), '', ''].join('\n');
   // Megabytes on a large node: joined once, for the digest and for the file.
-  const rest = [...renderRing(table.routes), ...renderDefaults(options), '', ...renderInternal(options), ...routes, ''].join('\n');
+  const rest = [...renderRing(table.routes), ...renderDefaults(options, breakers), '', ...renderRefusedTable(table, options), ...renderInternal(options), ...routes, ''].join('\n');
   return { config: `${head(digestOf(`${head('-')}${rest}`, files))}${rest}`, files };
 }
 
@@ -67,6 +69,7 @@ function renderFiles(table: RouteTable, options: RenderOptions): ReadonlyMap<str
     files.set(HOLD_SCRIPT, renderHoldScript());
     files.set(TOKEN_SCRIPT, renderTokenScript(table.callers, options));
   }
+  for (const [file, content] of renderBreakerFiles(table, options)) files.set(file, content);
   for (const route of table.routes) {
     if (route.invalid) continue;
     if (hasAcl(route)) files.set(exceptionsMap(route), renderExceptions(route));

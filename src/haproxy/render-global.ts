@@ -1,7 +1,9 @@
 import { CONTRADICTED_STATUS, REASON_HEADER, REFUSALS } from '../model/refusal.ts';
 import type { RefusalCode } from '../model/refusal.ts';
+import type { Protocol } from '../model/service-route.ts';
 import { quote } from './quote.ts';
 import type { RenderOptions } from './render-options.ts';
+import { BREAKER_SCRIPT, renderBreakerRules } from './render-breakers.ts';
 import { HOLD_SCRIPT } from './render-maps.ts';
 import { CONTRADICTED, renderTokenRules, TOKEN_SCRIPT } from './render-tokens.ts';
 import { INTERNAL_FRONTEND } from './section-names.ts';
@@ -40,7 +42,7 @@ export function maxConnections(fileDescriptors: number, binds: number, checks: n
 const roundUp = (value: number, step: number): number => Math.ceil(value / step) * step;
 
 /** The `global` section. `digest` names these bytes: `show info` of a worker gives it back. */
-export function renderGlobal(options: RenderOptions, count: { readonly binds: number; readonly checks: number }, digest: string): readonly string[] {
+export function renderGlobal(options: RenderOptions, count: { readonly binds: number; readonly checks: number; readonly breakers: ReadonlySet<Protocol> }, digest: string): readonly string[] {
   const hardStop = Math.max(1, Math.min(MAX_DELAY_SECONDS, Math.ceil(options.drainTimeoutSeconds)));
   return [
     'global',
@@ -53,11 +55,14 @@ export function renderGlobal(options: RenderOptions, count: { readonly binds: nu
     '  tune.pool-high-fd-ratio 90',
     '  tune.pool-low-fd-ratio 80',
     ...(options.haproxy.lua ? [`  lua-load ${HOLD_SCRIPT}`, `  lua-load ${TOKEN_SCRIPT}`] : []),
+    ...(count.breakers.size > 0 ? [`  lua-load ${BREAKER_SCRIPT}`] : []),
   ];
 }
 
 const failure = (code: RefusalCode): string =>
   `  http-error status ${REFUSALS[code].status} content-type text/plain hdr ${REASON_HEADER} ${code} string "${REFUSALS[code].text}\\n"`;
+
+const TCP_VERSION = ['  option redispatch 1', '  option allbackups', '  hash-type consistent'];
 
 /**
  * Named defaults. What every http route does to a request stands here once.
@@ -66,8 +71,22 @@ const failure = (code: RefusalCode): string =>
  * that are up tells them apart at that moment. The reason header can be believed in the after-response rule because
  * `http-response` has removed the server's own by then.
  */
-export function renderDefaults(options: RenderOptions): readonly string[] {
+export function renderDefaults(options: RenderOptions, breakers: ReadonlySet<Protocol>): readonly string[] {
   const reason = (failed: string, none: string): string => `%[nbsrv,bool,iif('${failed}','${none}')]`;
+  const httpVersion = [
+    '  option http-no-delay',
+    `  retries ${DEFAULT_RETRIES}`,
+    `  retry-on ${DEFAULT_RETRY_ON}`,
+    '  option redispatch 1',
+    '  option allbackups',
+    '  http-reuse always',
+    '  hash-type consistent',
+    '  http-response del-header x-onehop- -m beg',
+    failure('upstream-reset'),
+    failure('upstream-timeout'),
+    `  http-error status 503 content-type text/plain hdr ${REASON_HEADER} "${reason('connect-failed', 'no-endpoints')}" lf-string "${reason(REFUSALS['connect-failed'].text, REFUSALS['no-endpoints'].text)}\\n"`,
+    `  http-after-response set-status ${REFUSALS['connect-failed'].status} if { status 503 } { res.hdr(${REASON_HEADER}) connect-failed }`,
+  ];
   return [
     'defaults http',
     '  mode http',
@@ -88,18 +107,8 @@ export function renderDefaults(options: RenderOptions): readonly string[] {
     '  http-request set-header x-forwarded-for %[src]',
     '',
     'defaults http-version from http',
-    '  option http-no-delay',
-    `  retries ${DEFAULT_RETRIES}`,
-    `  retry-on ${DEFAULT_RETRY_ON}`,
-    '  option redispatch 1',
-    '  option allbackups',
-    '  http-reuse always',
-    '  hash-type consistent',
-    '  http-response del-header x-onehop- -m beg',
-    failure('upstream-reset'),
-    failure('upstream-timeout'),
-    `  http-error status 503 content-type text/plain hdr ${REASON_HEADER} "${reason('connect-failed', 'no-endpoints')}" lf-string "${reason(REFUSALS['connect-failed'].text, REFUSALS['no-endpoints'].text)}\\n"`,
-    `  http-after-response set-status ${REFUSALS['connect-failed'].status} if { status 503 } { res.hdr(${REASON_HEADER}) connect-failed }`,
+    ...httpVersion,
+    ...(breakers.has('http') ? ['', 'defaults http-version-breaker from http', ...httpVersion, ...renderBreakerRules('http')] : []),
     '',
     'defaults tcp',
     '  mode tcp',
@@ -111,9 +120,8 @@ export function renderDefaults(options: RenderOptions): readonly string[] {
     '  timeout tunnel 1h',
     '',
     'defaults tcp-version from tcp',
-    '  option redispatch 1',
-    '  option allbackups',
-    '  hash-type consistent',
+    ...TCP_VERSION,
+    ...(breakers.has('tcp') ? ['', 'defaults tcp-version-breaker from tcp', ...TCP_VERSION, ...renderBreakerRules('tcp')] : []),
   ];
 }
 

@@ -1,6 +1,7 @@
 import ipaddr from 'ipaddr.js';
 import type { CallerTable, Route } from '../model/route-table.ts';
 import { label } from './quote.ts';
+import { BREAKER_MAP } from './render-breakers.ts';
 import { backendNames, frontendName } from './section-names.ts';
 
 /** Who calls, by source address; changed at run time. */
@@ -27,7 +28,8 @@ export const sharesMap = (route: Route): string => `maps/${frontendName(route)}.
 export const headerMap = (route: Route): string => `maps/${frontendName(route)}.header.map`;
 
 /** True for the maps that are brought to a running worker by commands; a change of any other file needs a reload. */
-export const isLiveMap = (file: string): boolean => file === IDENTITY_MAP || file === ACCOUNTS_MAP || /\.(?:denied|allowed)(?:-accounts)?\.map$/.test(file);
+export const isLiveMap = (file: string): boolean =>
+  file === IDENTITY_MAP || file === ACCOUNTS_MAP || file === BREAKER_MAP || /\.(?:denied|allowed)(?:-accounts)?\.map$/.test(file);
 
 /** Why a pattern cannot stand in a map file: its key ends at the first blank, and the file at a line's end. */
 export function unfitForMap(pattern: string): string | undefined {

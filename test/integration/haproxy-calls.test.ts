@@ -26,7 +26,7 @@ const DEAD = '127.72.50.7';
 const DEAD_TCP = '127.72.50.8';
 const EMPTY = '127.72.50.9';
 
-const breaker = { threshold: 5, windowSeconds: 10, breakTimeSeconds: 30, connLimit: 0 };
+const breaker = { threshold: 1000, windowSeconds: 10, breakTimeSeconds: 30, connLimit: 0 };
 const errors = { mode: 'Errors', percent: 0 } as const;
 
 describe('HAProxy tells of finished calls', () => {

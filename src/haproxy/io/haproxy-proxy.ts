@@ -1,18 +1,21 @@
 // Invariants:
 // - `#exclusive` orders everything that touches the process or its files: apply, restart, close never overlap.
 // - `RunningHaproxy` alone knows what runs; here stands what is wanted, and which routes have to be left out of it.
+import type { BreakerMode, BreakerRef, BreakerState } from '../../model/breaker.ts';
 import { NO_CALLS, type CallCounts } from '../../model/call-counts.ts';
 import { messageOf } from '../../model/coded-error.ts';
 import { objectKey } from '../../model/names.ts';
 import type { Problem } from '../../model/problem.ts';
 import type { Proxy } from '../../model/proxy.ts';
 import type { RouteTable } from '../../model/route-table.ts';
+import { isLateError } from '../breaker-states.ts';
 import { nodeProblem } from '../describe-refusal.ts';
 import { fitListeners } from '../fit-limits.ts';
 import { findCulprits } from '../find-culprits.ts';
 import type { Culprits } from '../find-culprits.ts';
 import { buildLogNames, parseLogLine, type LogNames } from '../parse-log-line.ts';
 import { parseStats } from '../parse-stats.ts';
+import { countsRefused, REFUSED_TABLE } from '../render-breakers.ts';
 import { rememberRender } from '../remember-render.ts';
 import { configDigest, renderConfig, type RenderedConfig } from '../render-config.ts';
 import type { RenderOptions } from '../render-options.ts';
@@ -29,6 +32,7 @@ import type { RunLock } from './run-lock.ts';
 import { RunningHaproxy } from './running-haproxy.ts';
 import type { HaproxyEvents, HaproxyStatus, Refused } from './running-haproxy.ts';
 import type { TokenDesk } from './token-desk.ts';
+import { WorkerBreakers } from './worker-breakers.ts';
 import { WorkerWatch } from './worker-watch.ts';
 
 export interface HaproxyProxyParts {
@@ -49,6 +53,7 @@ export class HaproxyProxy implements Proxy {
   readonly #parts: HaproxyProxyParts;
   readonly #check: CheckConfig;
   readonly #running: RunningHaproxy;
+  readonly #breakers: WorkerBreakers;
   readonly #render: (table: RouteTable) => RenderedConfig;
   /** The table last given, whose names the counters bear. */
   #table: RouteTable | undefined;
@@ -71,14 +76,16 @@ export class HaproxyProxy implements Proxy {
     const { master, attach, render, events } = parts;
     this.#feed = openLogFeed({ socket: master.statsSocket, onLine: (line) => this.#told(line) });
     const onWorker = (): void => parts.tokens.newWorker();
+    const carry = new WorkerBreakers({ ask: (command) => askCli(master.statsSocket, command), render });
+    this.#breakers = carry;
     if (attach) {
       const expected = (): string | undefined => (this.#busy > 0 || this.#running.applied === undefined ? undefined : configDigest(this.#running.applied.config));
       const watch = new WorkerWatch({ look: () => master.look(), expected, onTrouble: (why) => events.onTrouble(why) });
       this.#watch = watch;
-      this.#running = new RunningHaproxy({ master, attach, render, events, onWorker, check: this.#check, trouble: () => watch.trouble });
+      this.#running = new RunningHaproxy({ master, attach, render, events, onWorker, carry, check: this.#check, trouble: () => watch.trouble });
     } else {
       this.#timer = setInterval(() => this.#look(), WATCH_MS).unref();
-      this.#running = new RunningHaproxy({ master, attach, render, events, onWorker, check: this.#check });
+      this.#running = new RunningHaproxy({ master, attach, render, events, onWorker, carry, check: this.#check });
     }
   }
 
@@ -104,11 +111,24 @@ export class HaproxyProxy implements Proxy {
     return this.#running.status();
   }
 
+  /** What the breakers of all versions that have one do now. @throws Error when no worker answers. */
+  breakers(): Promise<readonly BreakerState[]> {
+    return this.#breakers.states();
+  }
+
+  /** Holds a breaker open or closed, or leaves it to its errors. @throws Error when no worker answers. */
+  setBreaker(ref: BreakerRef, mode: BreakerMode): Promise<void> {
+    return this.#alone(() => this.#breakers.set(ref, mode));
+  }
+
   /** What the running worker has counted; nothing while none answers. */
   async calls(): Promise<CallCounts> {
     const table = this.#table;
-    const answer = table === undefined ? '' : await askCli(this.#parts.master.statsSocket, 'show stat').catch(() => '');
-    return table === undefined || answer === '' ? NO_CALLS : parseStats(answer, table);
+    const { master, render } = this.#parts;
+    const ask = (command: string): Promise<string> => askCli(master.statsSocket, command).catch(() => '');
+    const answer = table === undefined ? '' : await ask('show stat');
+    if (table === undefined || answer === '') return NO_CALLS;
+    return parseStats(answer, table, countsRefused(table, render) ? await ask(`show table ${REFUSED_TABLE}`) : '');
   }
 
   async close(how: { readonly drainMs: number; readonly leaveRunning: boolean }): Promise<void> {
@@ -116,6 +136,7 @@ export class HaproxyProxy implements Proxy {
     this.#closed = true;
     clearInterval(this.#timer);
     this.#watch?.close();
+    this.#breakers.close();
     await this.#alone(async () => {
       const { master, attach, lock, tokens } = this.#parts;
       const running = (await master.processes()) ?? this.#running.processes;
@@ -147,13 +168,17 @@ export class HaproxyProxy implements Proxy {
     this.#logNames ??= buildLogNames(this.#table);
     const call = parseLogLine(line, this.#logNames);
     if (call === undefined) this.#unreadable++;
-    else this.#parts.events.onCall(call);
+    else {
+      if (call.version !== undefined && isLateError(call)) this.#breakers.countError(call.version);
+      this.#parts.events.onCall(call);
+    }
   }
 
   async #apply(whole: RouteTable): Promise<readonly Problem[]> {
     this.#table = whole;
     this.#logNames = undefined;
     this.#feed.want(whole.routes.some(hasFeed));
+    this.#breakers.use(whole);
     const { render, binary } = this.#parts;
     const { table, problems: leftOut } = fitListeners(whole, render.fileDescriptors);
     const problems = new Map(leftOut.map((one) => [`${one.object.namespace}/${one.object.name}`, one]));

@@ -51,6 +51,8 @@ export interface RunningHaproxyParts {
   readonly events: HaproxyEvents;
   /** Another worker serves than before. */
   readonly onWorker: () => void;
+  /** Carries what a worker knows to the next one: `save` before it goes, `restore` when the new one serves. */
+  readonly carry: { save(): Promise<void>; restore(): Promise<void> };
   /** Attached: what is seen to be wrong now. */
   readonly trouble?: () => string | undefined;
 }
@@ -211,16 +213,27 @@ export class RunningHaproxy {
 
   async #reload(desired: RenderedConfig, before: RenderedConfig | undefined, reason: string): Promise<Outcome> {
     const { master, render } = this.#parts;
+    await this.#parts.carry.save();
     const outcome = await master.reload(configDigest(desired.config) ?? '', RELOAD_TIMEOUT_MS);
     if (outcome.ok) {
       this.#reloads++;
       this.#lastReloadReason = reason;
       this.#parts.onWorker();
+      await this.#restoreState();
     } else if (before !== undefined && before.config !== '') {
       await writeFiles(render.runDir, filesOf(before), [...desired.files.keys()].filter((file) => !before.files.has(file)));
       this.#parts.events.onFault(`a reload failed (${reason}); the configuration before it goes on`);
     }
     return outcome;
+  }
+
+  /** What cannot be restored is lost, and no reason to refuse the worker. */
+  async #restoreState(): Promise<void> {
+    try {
+      await this.#parts.carry.restore();
+    } catch (error) {
+      this.#parts.events.onFault(`breakers begin anew: ${messageOf(error)}`);
+    }
   }
 
   /** Nothing runs: writes all files and spawns, or, attached, waits for the other supervisor to start it. */
@@ -234,6 +247,7 @@ export class RunningHaproxy {
     if (outcome.ok) {
       this.#startedAtMs = Date.now();
       this.#parts.onWorker();
+      await this.#restoreState();
     } else if (!attach && this.#applied !== undefined && this.#applied.config !== '') await writeFiles(render.runDir, filesOf(this.#applied));
     return outcome;
   }
@@ -244,6 +258,7 @@ export class RunningHaproxy {
     for (const deadline = Date.now() + ATTACH_TIMEOUT_MS; Date.now() < deadline; await sleep(100)) {
       const worker = await master.worker();
       if (worker === undefined) continue;
+      await this.#restoreState();
       await this.#takeOver(worker);
       return this.#execute(planChange(this.#applied ?? UNKNOWN, desired), desired);
     }
@@ -258,6 +273,7 @@ export class RunningHaproxy {
     if (this.#worker !== undefined) {
       this.#restarts++;
       this.#parts.events.onFault('HAProxy was started or reloaded by somebody else');
+      await this.#restoreState();
     }
     await this.#takeOver(worker);
     return true;

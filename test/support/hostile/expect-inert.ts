@@ -3,7 +3,8 @@ import type { Problem } from '../../../src/model/problem.ts';
 import type { Played } from './play-objects.ts';
 
 const PRINTABLE = /^[\x20-\x7e]*$/;
-const MAP_VALUE = /^[A-Za-z0-9_@./-]+$/;
+/** Sections and words of ours; settings of a breaker. */
+const MAP_VALUE = /^(?:[A-Za-z0-9_@./-]+|\d+:\d+:\d+)$/;
 const ADDRESS = /^[0-9a-fA-F.:]+(?:\/\d{1,3})?$/;
 
 /** These run some hundred thousand times: vitest's `expect` would take most of the time. */

@@ -105,7 +105,8 @@ export const VICTIM: readonly RawObject[] = [
       rule: { type: 'Header', header: 'X-Version', prefer: 'v1' },
       global: true,
       acl: { defaultAllow: false, entries: [{ kind: 'ServiceAccount', name: 'web' }, { kind: 'Service', name: 'v1' }] },
-      to: [{ kind: 'Service', name: 'v1', balance: { rule: '^1$' } }],
+      // What routes with breakers share is there with the first of them: this one.
+      to: [{ kind: 'Service', name: 'v1', balance: { rule: '^1$' }, breaker: { threshold: 5, connLimit: 10 } }],
     },
   },
 ];
