@@ -172,6 +172,7 @@ describe('the published Secret', () => {
     expect(await published()).toBeDefined();
     await bench.cluster.kubectl(['-n', SYSTEM, 'delete', 'secret', NAME]);
     expect(await apply(secret(NAME), editor)).toMatchObject(refused);
+    expect(await bench.cluster.tryKubectl(['-n', SYSTEM, 'create', 'secret', 'generic', NAME], { kubeconfig: editor })).toMatchObject(refused);
     const controller = await tokenKubeconfig(bench.cluster, { namespace: SYSTEM, name: 'onehop-controller' });
     expect(await apply(secret('other'), controller)).toMatchObject({ code: 1, stderr: expect.stringContaining('cannot patch resource "secrets"') });
     await bench.start('a');
