@@ -57,6 +57,7 @@ export function buildCallRecord(
 }
 
 function nameOf(identity: CallerIdentity): Omit<CallRecord['caller'], 'address'> {
+  if (identity.kind === 'account') return { namespace: identity.namespace, serviceAccount: identity.serviceAccount };
   if (identity.kind !== 'pod') return {};
   const { namespace, pod, serviceAccount } = identity.caller;
   return { namespace, pod, serviceAccount };

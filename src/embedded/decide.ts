@@ -1,5 +1,6 @@
+import { objectKey } from '../model/names.ts';
 import { printable } from '../model/problem.ts';
-import type { RefusalCode } from '../model/refusal.ts';
+import { CONTRADICTED_STATUS, type RefusalCode } from '../model/refusal.ts';
 import type { Route, Version } from '../model/route-table.ts';
 import type { CallerIdentity } from './identify.ts';
 
@@ -26,25 +27,25 @@ export interface CallLimits {
   readonly inFlight: (version: Version) => number;
 }
 
-/** What happens to a call. `reason` is one printable line for people. */
+/** What happens to a call. `reason` is one printable line for people; `status`: another one than the code's own. */
 export type Decision =
-  | { readonly kind: 'refuse'; readonly code: RefusalCode; readonly reason: string; readonly retryAfterSeconds?: number }
+  | { readonly kind: 'refuse'; readonly code: RefusalCode; readonly reason: string; readonly retryAfterSeconds?: number; readonly status?: number }
   | { readonly kind: 'forward'; readonly version: Version; readonly index: number; readonly reason: string };
 
 /** One rule that was tried on the way to a decision. */
 export interface DecisionStep {
-  readonly rule: 'route' | 'caller' | 'isolation' | 'acl' | 'rateLimit' | 'version' | 'breaker' | 'connLimit' | 'endpoints';
+  readonly rule: 'route' | 'token' | 'caller' | 'isolation' | 'acl' | 'rateLimit' | 'version' | 'breaker' | 'connLimit' | 'endpoints';
   readonly passed: boolean;
   readonly detail: string;
 }
 
-type Verdict = { readonly detail: string; readonly refusal?: RefusalCode; readonly retryAfterSeconds?: number };
+type Verdict = { readonly detail: string; readonly refusal?: RefusalCode; readonly retryAfterSeconds?: number; readonly status?: number };
 type Chosen = { readonly version?: number; readonly reason: string };
 
 const refuse = (refusal: RefusalCode, detail: string): Verdict => ({ refusal, detail });
 
 /**
- * Decides one call in the order of the design (section 3, "Refusals"): route-invalid, caller-unknown, namespace-isolated, acl-denied,
+ * Decides one call in the order of the design (section 3, "Refusals"): route-invalid, bad-token, caller-unknown, namespace-isolated, acl-denied,
  * rate-limited, no-version, breaker-open, conn-limit, no-endpoints. `onStep` sees each rule as it is tried (for `explain`); the decision is the same with and without it.
  */
 export function decide(route: Route, call: Call, onStep?: (step: DecisionStep) => void): Decision {
@@ -52,6 +53,7 @@ export function decide(route: Route, call: Call, onStep?: (step: DecisionStep) =
   const version = (): Version | undefined => route.versions[chosen.version ?? -1];
   const rules: readonly (readonly [DecisionStep['rule'], () => Verdict | undefined])[] = [
     ['route', () => (route.invalid ? refuse('route-invalid', 'the ServiceRoute is invalid') : { detail: 'the ServiceRoute is valid' })],
+    ['token', () => checkToken(call)],
     ['caller', () => checkCaller(call)],
     ['isolation', () => checkIsolation(route, call)],
     ['acl', () => checkAcl(route, call)],
@@ -84,9 +86,17 @@ export function explainDecision(route: Route, call: Call): { readonly decision: 
 }
 
 function describeCaller(identity: CallerIdentity): string {
+  if (identity.kind === 'account') return `ServiceAccount ${identity.namespace}/${identity.serviceAccount}, by its token`;
   if (identity.kind !== 'pod') return identity.kind === 'host' ? 'the host' : 'an unknown source';
   const { namespace, pod, serviceAccount } = identity.caller;
   return `pod ${namespace}/${pod} (ServiceAccount ${serviceAccount})`;
+}
+
+/** Nothing is said of a caller that shows no token. */
+function checkToken({ identity }: Call): Verdict | undefined {
+  if (identity.kind === 'bad-token') return { ...refuse('bad-token', identity.why), ...(identity.contradicts ? { status: CONTRADICTED_STATUS } : {}) };
+  if (identity.kind === 'pod') return identity.proven === true ? { detail: `it names the pod's own ServiceAccount ${identity.caller.serviceAccount}` } : undefined;
+  return identity.kind === 'account' ? { detail: `it names ServiceAccount ${identity.namespace}/${identity.serviceAccount}` } : undefined;
 }
 
 function checkCaller({ identity }: Call): Verdict {
@@ -96,16 +106,18 @@ function checkCaller({ identity }: Call): Verdict {
 function checkIsolation(route: Route, { identity, arrivedOn }: Call): Verdict {
   if (arrivedOn === 'global') return { detail: 'called by its global name: open to every known caller' };
   if (identity.kind === 'host') return { detail: 'host callers cross namespaces' };
-  if (identity.kind === 'unknown') return refuse('caller-unknown', 'the source address is no live pod of this node');
-  const { caller } = identity;
+  if (identity.kind === 'unknown' || identity.kind === 'bad-token') return refuse('caller-unknown', 'the source address is no live pod of this node');
+  const caller = identity.kind === 'account' ? identity : identity.caller;
   if (caller.namespace === route.access.namespace) return { detail: `caller and route are both in ${route.access.namespace}` };
   if (caller.trusted) return { detail: 'named by --trusted-callers' };
   return refuse('namespace-isolated', `a caller of ${caller.namespace} may not call the private name of a route of ${route.access.namespace}`);
 }
 
 function checkAcl(route: Route, { identity }: Call): Verdict {
-  const { defaultAllow, exceptions, hasEntries } = route.access;
-  const excepted = identity.kind === 'pod' && exceptions.includes(identity.caller.address);
+  const { defaultAllow, exceptions, accounts, hasEntries } = route.access;
+  const excepted =
+    (identity.kind === 'pod' && exceptions.includes(identity.caller.address)) ||
+    (identity.kind === 'account' && accounts.includes(objectKey({ namespace: identity.namespace, name: identity.serviceAccount })));
   const detail = !hasEntries ? `no entries, defaultAllow ${defaultAllow}` : `${excepted ? 'an entry matches' : 'no entry matches'}, defaultAllow ${defaultAllow}`;
   return excepted === defaultAllow ? refuse('acl-denied', detail) : { detail };
 }

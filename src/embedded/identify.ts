@@ -1,8 +1,16 @@
 import ipaddr from 'ipaddr.js';
 import type { Caller, CallerTable } from '../model/route-table.ts';
 
-/** Who a source address is on this node. */
-export type CallerIdentity = { readonly kind: 'pod'; readonly caller: Caller } | { readonly kind: 'host' } | { readonly kind: 'unknown' };
+/** Who a caller is: by its source address, and by the token that it showed. */
+export type CallerIdentity =
+  /** `proven`: it showed a token of its own ServiceAccount. */
+  | { readonly kind: 'pod'; readonly caller: Caller; readonly proven?: true }
+  | { readonly kind: 'host' }
+  | { readonly kind: 'unknown' }
+  /** Known by a token alone. */
+  | { readonly kind: 'account'; readonly namespace: string; readonly serviceAccount: string; readonly trusted: boolean }
+  /** `contradicts`: the token is good and names another account than the calling pod has. `why`: one printable line. */
+  | { readonly kind: 'bad-token'; readonly contradicts: boolean; readonly why: string };
 
 /** A CallerTable made ready for one look-up per call. Build it with {@link buildCallerIndex}. */
 export interface CallerIndex {

@@ -1,6 +1,7 @@
 import type { Problem } from '../model/problem.ts';
 import type { BreakerMode, BreakerState } from '../model/breaker.ts';
 import type { CallRecord } from '../model/call-record.ts';
+import type { TokenVerdict } from '../model/token.ts';
 import type { TableChange } from './serve-table.ts';
 
 /** What the worker is started with. */
@@ -32,6 +33,15 @@ export interface WorkerAnswer {
   readonly listeners: readonly string[];
   readonly breakers: readonly BreakerState[];
 }
+
+/** Worker to agent: whom does this token name? Answered by a WorkerNote with the same `id` (of questions, not of orders). */
+export interface WorkerQuestion {
+  readonly verify: string;
+  readonly id: number;
+}
+
+/** Agent to worker, about tokens, served at once. `keep`: keys and codes have not changed since it was asked. */
+export type WorkerNote = { readonly kind: 'verdict'; readonly id: number; readonly verdict: TokenVerdict; readonly keep: boolean } | { readonly kind: 'forget' };
 
 /** Worker to agent, unasked: calls for the access log, and how many more there was no room for. */
 export interface WorkerCalls {

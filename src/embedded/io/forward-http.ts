@@ -48,10 +48,11 @@ const REFUSAL: Readonly<Record<UpstreamFailure['kind'], RefusalCode>> = { connec
 const SAME_SERVER_PAUSE_MS = 200;
 
 /** Answers a call ourselves: status, `x-onehop-reason` and one line of text; `retryAfterSeconds` goes with it (RFC 9110 section 10.2.3). */
-export function refuseHttp(call: HttpCall, { code, retryAfterSeconds }: { readonly code: RefusalCode; readonly retryAfterSeconds?: number }, counters: Counters): void {
+export function refuseHttp(call: HttpCall, refusal: { readonly code: RefusalCode; readonly retryAfterSeconds?: number; readonly status?: number }, counters: Counters): void {
+  const { code, retryAfterSeconds } = refusal;
   counters.add(code);
   const { request, response } = call;
-  const { status, text } = REFUSALS[code];
+  const { status, text } = { ...REFUSALS[code], ...(refusal.status === undefined ? {} : { status: refusal.status }) };
   call.trace.refused(code, status);
   const body = `${text}\n`;
   const headers = ['Content-Type', 'text/plain; charset=utf-8', 'Content-Length', String(body.length), REASON_HEADER, code];

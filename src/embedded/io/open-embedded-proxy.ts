@@ -7,9 +7,9 @@ import { objectKey } from '../../model/names.ts';
 import type { Problem } from '../../model/problem.ts';
 import type { Proxy } from '../../model/proxy.ts';
 import type { Route, RouteTable, Version } from '../../model/route-table.ts';
-import type { OnTokensChanged, VerifyToken } from '../../model/token.ts';
+import type { OnTokensChanged, TokenVerdict, VerifyToken } from '../../model/token.ts';
 import { planTransfer } from '../serve-table.ts';
-import type { BreakerOrder, WorkerAnswer, WorkerCalls, WorkerOrder, WorkerSettings } from '../worker-messages.ts';
+import type { BreakerOrder, WorkerAnswer, WorkerCalls, WorkerNote, WorkerOrder, WorkerQuestion, WorkerSettings } from '../worker-messages.ts';
 import { Counters } from './counters.ts';
 import type { EmbeddedStatus } from './counters.ts';
 
@@ -65,6 +65,8 @@ class WorkerProxy implements EmbeddedProxy {
   readonly #modes = new Map<string, BreakerOrder>();
   readonly #waiting = new Map<number, (answer: WorkerAnswer) => void>();
   #nextId = 0;
+  /** Counts the changes of keys and codes. */
+  #tokenEpoch = 0;
   #restarts = 0;
   #faultsInARow = 0;
   #closed = false;
@@ -72,6 +74,10 @@ class WorkerProxy implements EmbeddedProxy {
 
   constructor(options: EmbeddedProxyOptions) {
     this.#options = options;
+    options.onTokensChanged?.(() => {
+      this.#tokenEpoch++;
+      this.#worker?.postMessage({ kind: 'forget' } satisfies WorkerNote);
+    });
     this.#start();
   }
 
@@ -132,8 +138,9 @@ class WorkerProxy implements EmbeddedProxy {
   #start(): void {
     const settings: WorkerSettings = { tokenHeader: this.#options.tokenHeader ?? 'X-Onehop-Token', counters: this.#counters.memory };
     const worker = new Worker(WORKER_FILE, { workerData: settings, name: 'onehop-embedded', execArgv: [], resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB } });
-    worker.on('message', (message: WorkerAnswer | WorkerCalls) => {
-      if ('calls' in message) this.#options.onCalls?.(message.calls, message.lost);
+    worker.on('message', (message: WorkerAnswer | WorkerCalls | WorkerQuestion) => {
+      if ('verify' in message) void this.#verify(message, worker);
+      else if ('calls' in message) this.#options.onCalls?.(message.calls, message.lost);
       else this.#answered(message);
     });
     let fault: Error | undefined;
@@ -142,6 +149,14 @@ class WorkerProxy implements EmbeddedProxy {
     });
     worker.on('exit', (code) => this.#ended(fault ?? new Error(`the embedded proxy's worker ended with code ${code}`)));
     this.#worker = worker;
+  }
+
+  async #verify({ verify: token, id }: WorkerQuestion, worker: Worker): Promise<void> {
+    const epoch = this.#tokenEpoch;
+    const { verifyToken } = this.#options;
+    const verdict: TokenVerdict = verifyToken === undefined ? { ok: false, why: 'nothing is set up to verify it' } : await verifyToken(token);
+    // One that died meanwhile asks no more, and the next one has questions of its own.
+    if (this.#worker === worker) this.#worker.postMessage({ kind: 'verdict', id, verdict, keep: epoch === this.#tokenEpoch } satisfies WorkerNote);
   }
 
   #ended(fault: Error): void {

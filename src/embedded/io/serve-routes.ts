@@ -5,10 +5,12 @@ import type { Problem } from '../../model/problem.ts';
 import type { BreakerState } from '../../model/breaker.ts';
 import type { CallRecord } from '../../model/call-record.ts';
 import type { Route, Version } from '../../model/route-table.ts';
+import type { VerifyToken } from '../../model/token.ts';
 import { buildCallRecord, isLogged } from '../build-call-record.ts';
 import { declaresBody, lastHeaderValue } from '../headers.ts';
 import { canonicalAddress } from '../identify.ts';
 import type { CallerIdentity } from '../identify.ts';
+import { readTokenField, type TokenField } from '../identify-by-token.ts';
 import type { CompiledRegex } from '../compile-regex.ts';
 import { decide } from '../decide.ts';
 import type { Decision } from '../decide.ts';
@@ -40,6 +42,7 @@ const OPEN_BATCH = 64;
 
 export interface RouteServerOptions {
   readonly tokenHeader: string;
+  readonly verifyToken: VerifyToken;
   readonly counters: Counters;
   /** Calls for the access log, now and then; `lost`: how many more there was no room for. */
   readonly onCalls: (records: readonly CallRecord[], lost: number) => void;
@@ -66,7 +69,10 @@ export class RouteServer {
   #routes: readonly Route[] = [];
   #regexes: ReadonlyMap<string, CompiledRegex> = new Map();
 
+  readonly #verifyToken: VerifyToken;
+
   constructor(options: RouteServerOptions) {
+    this.#verifyToken = options.verifyToken;
     this.#journal = new CallJournal(options.onCalls);
     this.#counters = options.counters;
     this.#tools = { pool: new ServerPool(), counters: options.counters, tokenHeader: options.tokenHeader, openHttp1: this.#http1Client.open, openHttp2: this.#http2Client.open };
@@ -170,6 +176,7 @@ export class RouteServer {
     const server = http.createServer({ headersTimeout: HEADERS_TIMEOUT_MS, connectionsCheckingInterval: HEADERS_TIMEOUT_MS / 4, requestTimeout: 0, keepAliveTimeout: KEEP_ALIVE_MS, shouldUpgradeCallback: isUpgrade });
     server.on('request', (request, response) => this.#start(request, response));
     server.on('checkContinue', (request: http.IncomingMessage, response: http.ServerResponse) => this.#start(request, response));
+    server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => this.#refuseUnread(error, socket));
     server.on('upgrade', (request: http.IncomingMessage, socket: Socket, head: Buffer) => {
       const response = new http.ServerResponse(request);
       response.shouldKeepAlive = false;
@@ -180,6 +187,13 @@ export class RouteServer {
     // This server gets its sockets from the route listeners and never listens; the event starts its check of header timeouts.
     server.emit('listening');
     return server;
+  }
+
+  /** What is no request, or a header above the bound, gets HAProxy's answers. In the middle of another answer nothing may be written. */
+  #refuseUnread(error: NodeJS.ErrnoException, socket: Socket): void {
+    if (!socket.writable || this.#busy.has(socket) || error.code === 'ECONNRESET') return void socket.destroy();
+    const status = error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? '408 Request Timeout' : '400 Bad Request';
+    socket.end(`HTTP/1.1 ${status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`);
   }
 
   #createHttp2(): http2.Http2Server {
@@ -226,10 +240,11 @@ export class RouteServer {
 
   async #serveHttp(call: HttpCall, listener: RouteListener): Promise<void> {
     const { clientAddress, gone, trace } = call;
-    const identity = await this.#identify(clientAddress, listener, gone);
+    const raw = call.request.rawHeaders;
+    const field = readTokenField(raw, this.#tools.tokenHeader);
+    const identity = await (field === undefined ? this.#identify(clientAddress, listener, gone) : this.#identifyByToken(clientAddress, field));
     if (gone.aborted) return;
     const { route, arrivedOn } = listener.wanted;
-    const raw = call.request.rawHeaders;
     const decision = decide(route, {
       identity,
       arrivedOn,
@@ -262,6 +277,11 @@ export class RouteServer {
     if (!isLogged(route, facts, Math.random())) return;
     const line = request === undefined ? undefined : { method: request.method ?? '', path: request.url ?? '' };
     this.#journal.write(() => buildCallRecord(route, caller, line, facts));
+  }
+
+  async #identifyByToken(address: string, field: NonNullable<TokenField>): Promise<CallerIdentity> {
+    const verdict = 'token' in field ? await this.#verifyToken(field.token) : { ok: false as const, why: field.refused };
+    return this.#admission.identifyByToken(address, verdict);
   }
 
   /** Nobody is held for a route that refuses everybody. */
