@@ -156,7 +156,7 @@ class WorkerProxy implements EmbeddedProxy {
     const { verifyToken } = this.#options;
     const verdict: TokenVerdict = verifyToken === undefined ? { ok: false, why: 'nothing is set up to verify it' } : await verifyToken(token);
     // One that died meanwhile asks no more, and the next one has questions of its own.
-    if (this.#worker === worker) this.#worker.postMessage({ kind: 'verdict', id, verdict, keep: epoch === this.#tokenEpoch } satisfies WorkerNote);
+    if (this.#worker === worker) this.#worker?.postMessage({ kind: 'verdict', id, verdict, keep: epoch === this.#tokenEpoch } satisfies WorkerNote);
   }
 
   #ended(fault: Error): void {
