@@ -6,6 +6,7 @@ import process from 'node:process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { HaproxyProxy } from '../../src/haproxy/io/haproxy-proxy.ts';
 import { askCli } from '../../src/haproxy/io/cli-socket.ts';
@@ -14,6 +15,8 @@ import type { BreakerState } from '../../src/model/breaker.ts';
 import type { Route, Version } from '../../src/model/route-table.ts';
 import { call, closeServer } from '../support/haproxy-world.ts';
 import type { Answer } from '../support/haproxy-world.ts';
+import { TURN_MS } from '../support/scenes/describe-scenes.ts';
+import { takeTurn } from '../support/scenes/take-turns.ts';
 import { aCaller, anEndpoint, aRoute, aTable, aVersion } from '../support/route-tables.ts';
 
 const VIP = '127.72.40.1';
@@ -71,6 +74,7 @@ describe('the breaker of a version in a real HAProxy', () => {
   let proxy: HaproxyProxy;
   let one: CountingServer;
   let two: CountingServer;
+  let giveBack = async (): Promise<void> => {};
   let applied: readonly Route[] = [];
 
   const version = (name: string, port: number, breaker: Partial<typeof BREAKER> = {}): Version => aVersion(name, [anEndpoint(SERVER, port)], { breaker: { ...BREAKER, ...breaker } });
@@ -91,16 +95,18 @@ describe('the breaker of a version in a real HAProxy', () => {
   };
 
   beforeAll(async () => {
+    giveBack = await takeTurn('127.88.40.255');
     runDir = await mkdtemp(join(tmpdir(), 'onehop-breaker-'));
     one = await new CountingServer().listen(9101);
     two = await new CountingServer().listen(9102);
     proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5, threads: 2 });
-  });
+  }, TURN_MS);
   afterAll(async () => {
     await proxy.close({ drainMs: 200, leaveRunning: false });
     await one.close();
     await two.close();
     await rm(runDir, { recursive: true, force: true });
+    await giveBack();
   });
   beforeEach(async () => {
     await serve(routeOf(), aRoute('other', { vip: VIP, listen: 8081, versions: [version('other-a', 9102)] }));
@@ -225,12 +231,15 @@ describe('the breaker of a version in a real HAProxy', () => {
   });
 
   it('does not count errors of calls that were on their way when it opened', async () => {
-    await serve(routeOf({ threshold: 2, breakTimeSeconds: 1 }, { timeout: { connectMs: 250, requestMs: 3000 } }));
+    await serve(routeOf({ threshold: 2 }, { timeout: { connectMs: 250, requestMs: 3000 }, retries: { attempts: 0, on: [], nonIdempotent: false } }));
     const late = [get('/never'), get('/never'), get('/never')];
     await until('they are there', () => one.reached === 3);
     for (let i = 0; i < 2; i++) await get('/500');
-    await set('open');
+    const { openUntilMs = 0 } = (await state()) ?? {};
+    expect(openUntilMs).toBeGreaterThan(Date.now());
     for (const answer of await Promise.all(late)) expect(answer.status).toBe(504);
+    // Had they been counted, it would have opened anew.
+    expect(Math.abs(((await state())?.openUntilMs ?? 0) - openUntilMs)).toBeLessThan(500);
     expect(await state()).toMatchObject({ open: true, errors: 0 });
   });
 
@@ -313,6 +322,27 @@ describe('the breaker of a version in a real HAProxy', () => {
     expect(await get('/200')).toMatchObject(OPEN);
     expect(one.reached).toBe(100);
   });
+
+  it('agrees with a small oracle, whatever the times of its errors', async () => {
+    const ask = (command: string): Promise<string> => askCli(join(runDir, 'haproxy.sock'), command);
+    // Ages lie 50 s off every multiple of 100 s, windows on one: no moment of this test moves an error over a window's edge.
+    const age = fc.integer({ min: 0, max: 39 }).map((n) => (n * 100 + 50) * 1000);
+    const play = fc.record({ threshold: fc.integer({ min: 1, max: 8 }), windowSeconds: fc.integer({ min: 1, max: 36 }).map((n) => n * 100), ages: fc.array(age, { maxLength: 40 }) });
+    await fc.assert(
+      fc.asyncProperty(play, async ({ threshold, windowSeconds, ages }) => {
+        const sorted = ages.toSorted((a, b) => b - a);
+        await serve(routeOf({ threshold, windowSeconds }), ...applied.slice(1));
+        await set('auto');
+        if (sorted.length > 0) await ask(`onehop breaker shop.cart.cart-a errors ${sorted.join(',')}`);
+        const within = (oldest: number, newest: number): boolean => oldest - newest < windowSeconds * 1000;
+        const opens = sorted.some((newest, i) => i + 1 >= threshold && within(sorted[i + 1 - threshold] ?? 0, newest));
+        const left = opens ? 0 : Math.min(threshold, sorted.filter((one) => within(one, 0)).length);
+        expect(await state()).toMatchObject({ open: opens, errors: left });
+        expect((await get('/200')).status).toBe(opens ? 503 : 200);
+      }),
+      { numRuns: 60 },
+    );
+  }, 120_000);
 
   it('refuses on a tcp route by closing', async () => {
     await serve(routeOf({}, { protocol: 'tcp' }));

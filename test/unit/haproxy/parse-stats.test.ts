@@ -26,6 +26,13 @@ describe('show stat', () => {
     expect(counts.refused).toMatchObject({ 'acl-denied': 6, 'no-version': 0, failed: 2 });
   });
 
+  it('gives refusals of versions by their table, and does not take them for failures of servers', () => {
+    const head = '# pxname,svname,dreq,hrsp_5xx,';
+    const rows = ['shop.cart.cart-a,127.88.72.1:80,,2,', 'shop.cart.cart-a,BACKEND,7,10,'];
+    const refused = ['# table: refused-by-version, type: ipv6, size:10240, used:2', '0x1: key=::ffff:127.88.72.5 use=0 exp=0 gpc0=3 gpc1=4', '0x2: key=::1 use=0 exp=0 gpc0=0 gpc1=10'].join('\n');
+    expect(parseStats([head, ...rows].join('\n'), table, refused).refused).toMatchObject({ 'conn-limit': 3, 'breaker-open': 14, failed: 1 });
+  });
+
   it('of a worker that does not know the route yet gives zeros', () => {
     expect(parseStats(csv(), table).routes).toEqual([{ namespace: 'shop', route: 'cart', calls: 0 }]);
   });
