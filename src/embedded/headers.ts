@@ -4,6 +4,8 @@ export type RawHeaders = readonly string[];
 /** Meaningful on one connection alone (RFC 9110 section 7.6.1), so never passed on as they are. */
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade', 'te', 'http2-settings']);
 const OURS = 'x-onehop-';
+/** Servers with CGI's names (WSGI, PHP) cannot tell `_` from `-`. */
+const plainName = (lowerName: string): string => lowerName.replaceAll('_', '-');
 
 function* lines(raw: RawHeaders): Generator<readonly [name: string, value: string, lowerName: string]> {
   for (let i = 0; i + 1 < raw.length; i += 2) {
@@ -41,12 +43,27 @@ export function requestHeaders(raw: RawHeaders, from: { readonly clientAddress: 
   for (const [name, value, lower] of lines(raw)) {
     if (lower === 'cookie') cookies.push(value);
     else if (lower === 'te' && /(?:^|,)\s*trailers\s*(?:[,;]|$)/i.test(value)) kept.push(name, 'trailers');
-    else if (!lower.startsWith(':') && !lower.startsWith(OURS) && !dropped.has(lower) && lower !== token && lower !== 'x-forwarded-for') kept.push(name, value);
+    else if (!lower.startsWith(':') && !dropped.has(lower) && lower !== token && !isOursToSay(plainName(lower))) kept.push(name, value);
   }
   if (host !== undefined) kept.unshift('Host', host);
   if (cookies.length > 0) kept.push('Cookie', cookies.join('; '));
   kept.push('X-Forwarded-For', from.clientAddress);
   return kept;
+}
+
+/** Never believed when a client says it. */
+const isOursToSay = (name: string): boolean => name.startsWith(OURS) || name === 'x-forwarded-for';
+
+/**
+ * Whether a request can be understood in two ways: two Hosts (RFC 9112 section 3.2), a target in absolute form that names another host
+ * than Host does (section 3.2.2: the server would see either one), or a coding that HTTP/1.0 does not have (section 6.1).
+ */
+export function isAmbiguous(raw: RawHeaders, target: string, httpVersion: string): boolean {
+  if (httpVersion === '1.0' && lastHeaderValue(raw, 'transfer-encoding') !== undefined) return true;
+  const hosts = [...lines(raw)].filter(([, , name]) => name === 'host').map(([, value]) => value.trim().toLowerCase());
+  if (hosts.length > 1 || target.includes('#')) return true;
+  const authority = /^[a-z][a-z0-9+.-]*:\/\/([^/?]*)/i.exec(target)?.[1]?.toLowerCase();
+  return authority !== undefined && authority !== hosts[0];
 }
 
 /** The response's headers as the client gets them: without pseudo and hop-by-hop headers and without a server's own `x-onehop-*`. */
@@ -55,8 +72,12 @@ export function responseHeaders(raw: RawHeaders): string[] {
   return [...lines(raw)].flatMap(([name, value, lower]) => (lower.startsWith(':') || lower.startsWith(OURS) || dropped.has(lower) ? [] : [name, value]));
 }
 
+/** About the connection, the length or the caller: never in trailers (RFC 9110 section 6.5.1). */
+const NO_TRAILER = new Set([...HOP_BY_HOP, 'host', 'content-length', 'trailer', 'authorization', 'cookie', 'forwarded']);
+
 /** Trailer lines that may be passed on. */
-export const trailerPairs = (raw: RawHeaders): [string, string][] => [...lines(raw)].flatMap(([name, value, lower]) => (lower.startsWith(':') || lower.startsWith(OURS) ? [] : [[name, value]]));
+export const trailerPairs = (raw: RawHeaders): [string, string][] =>
+  [...lines(raw)].flatMap(([name, value, lower]) => (lower.startsWith(':') || isOursToSay(plainName(lower)) || NO_TRAILER.has(lower) ? [] : [[name, value]]));
 
 /** Headers for Node's HTTP/2 calls: lower-case names, repeated ones as lists. */
 export function http2Headers(raw: RawHeaders): Record<string, string | string[]> {

@@ -2,6 +2,7 @@ import { CONTRADICTED_STATUS, REASON_HEADER, REFUSALS } from '../model/refusal.t
 import type { RefusalCode } from '../model/refusal.ts';
 import type { Protocol } from '../model/service-route.ts';
 import { quote } from './quote.ts';
+import { CLEANING_RULES } from './render-cleaning.ts';
 import type { RenderOptions } from './render-options.ts';
 import { BREAKER_SCRIPT, renderBreakerRules } from './render-breakers.ts';
 import { HOLD_SCRIPT } from './render-maps.ts';
@@ -104,6 +105,7 @@ export function renderDefaults(options: RenderOptions, breakers: ReadonlySet<Pro
     '  option http-no-delay',
     ...renderTokenRules(options),
     '  http-request del-header x-onehop- -m beg',
+    ...CLEANING_RULES,
     '  http-request set-header x-forwarded-for %[src]',
     '',
     'defaults http-version from http',

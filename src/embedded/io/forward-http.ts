@@ -62,6 +62,16 @@ export function refuseHttp(call: HttpCall, refusal: { readonly code: RefusalCode
   response.end(request.method === 'HEAD' ? '' : body);
 }
 
+/** Answers 400; over HTTP/1.1 the connection ends with it. */
+export function rejectHttp(response: ClientResponse): void {
+  if (response instanceof http2.Http2ServerResponse) response.writeHead(400);
+  else {
+    response.shouldKeepAlive = false;
+    response.writeHead(400, { 'Content-Length': '0' });
+  }
+  response.end();
+}
+
 function writeHead({ response, lastOnConnection }: HttpCall, status: number, statusText: string, headers: string[], close = false): void {
   if (response instanceof http2.Http2ServerResponse) {
     response.writeHead(status, http2Headers(headers) as http2.OutgoingHttpHeaders);

@@ -7,7 +7,7 @@ import type { CallRecord } from '../../model/call-record.ts';
 import type { Route, Version } from '../../model/route-table.ts';
 import type { VerifyToken } from '../../model/token.ts';
 import { buildCallRecord, isLogged } from '../build-call-record.ts';
-import { declaresBody, lastHeaderValue } from '../headers.ts';
+import { declaresBody, isAmbiguous, lastHeaderValue } from '../headers.ts';
 import { canonicalAddress } from '../identify.ts';
 import type { CallerIdentity } from '../identify.ts';
 import { readTokenField, type TokenField } from '../identify-by-token.ts';
@@ -25,7 +25,7 @@ import { bindProblem } from './bind-problem.ts';
 import { CallJournal } from './call-journal.ts';
 import { CallTrace } from './call-trace.ts';
 import type { Counters } from './counters.ts';
-import { forwardHttp, refuseHttp } from './forward-http.ts';
+import { forwardHttp, refuseHttp, rejectHttp } from './forward-http.ts';
 import type { ClientRequest, ClientResponse, ForwardTools, HttpCall } from './forward-http.ts';
 import { forwardTcp } from './forward-tcp.ts';
 import { openHttp1Client } from './http1-exchange.ts';
@@ -148,6 +148,9 @@ export class RouteServer {
     for (const [socket, listener] of this.#connections) if (listener.closing && !this.#busy.has(socket) && !multiplexed.has(socket)) socket.end();
   }
 
+  /** Connections that end with a 400: what came behind such a request may be its body as well as another request. */
+  readonly #rejected = new WeakSet<Socket>();
+
   /** Connections with a call in progress. */
   readonly #busy = new WeakSet<Socket>();
 
@@ -213,6 +216,11 @@ export class RouteServer {
     const socket = request instanceof http2.Http2ServerRequest ? this.#socketOf(request.stream.session) : request.socket;
     const listener = socket === undefined ? undefined : this.#connections.get(socket);
     if (socket === undefined || listener === undefined) return void response.destroy?.();
+    if (this.#rejected.has(socket)) return;
+    if (isAmbiguous(request.rawHeaders, request.url ?? '/', request.httpVersion)) {
+      if (!(request instanceof http2.Http2ServerRequest)) this.#rejected.add(socket);
+      return rejectHttp(response);
+    }
     const gone = new AbortController();
     const leave = (): void => {
       this.#busy.delete(socket);
@@ -318,7 +326,7 @@ export class RouteServer {
 /** `Upgrade: h2c` is answered as HTTP/1.1, as HAProxy does; every other protocol is the server's to accept. */
 function isUpgrade(request: http.IncomingMessage): boolean {
   const protocol = lastHeaderValue(request.rawHeaders, 'upgrade')?.toLowerCase() ?? '';
-  return protocol !== '' && protocol !== 'h2c' && !declaresBody(request.rawHeaders);
+  return protocol !== '' && !protocol.includes('h2c') && !declaresBody(request.rawHeaders);
 }
 
 function hashKey(version: Version, clientAddress: string, raw: readonly string[]): string | undefined {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { luaString } from '../../../src/haproxy/quote.ts';
+import { CLEANING_RULES } from '../../../src/haproxy/render-cleaning.ts';
 import { renderConfig } from '../../../src/haproxy/render-config.ts';
 import type { RenderOptions } from '../../../src/haproxy/render-options.ts';
 import { renderTokenScript } from '../../../src/haproxy/render-tokens.ts';
@@ -26,6 +27,7 @@ describe('rules about tokens', () => {
     expect(rules(config, 'defaults http-route')).toEqual([
       '  http-request lua.check_token if { req.fhdr(X-Onehop-Token) -m found }',
       '  http-request del-header x-onehop- -m beg',
+      ...CLEANING_RULES,
       '  http-request set-header x-forwarded-for %[src]',
     ]);
     expect(rules(config, 'frontend shop.cart')).toEqual([
@@ -40,7 +42,7 @@ describe('rules about tokens', () => {
   });
 
   it('another header is not deleted by a rule of its own; without Lua each token is refused', () => {
-    expect(rules(renderConfig(table, { ...options, tokenHeader: 'Authorization' }).config, 'defaults http-route')).toHaveLength(3);
+    expect(rules(renderConfig(table, { ...options, tokenHeader: 'Authorization' }).config, 'defaults http-route')).toHaveLength(3 + CLEANING_RULES.length);
     expect(renderConfig(table, { ...options, tokenHeader: "X'#$" }).config).toContain(`  http-request lua.check_token if { 'req.fhdr("X'\\''#$")' -m found }`);
     const { config, files } = renderConfig(table, { ...options, haproxy: { version: '2.6.12', lua: false } });
     expect(rules(config, 'defaults http-route')[0]).toBe('  http-request set-var(txn.bad_token) str(unverified) if { req.fhdr(X-Onehop-Token) -m found }');
