@@ -1,5 +1,4 @@
 import { mkdtemp, rm } from 'node:fs/promises';
-import http from 'node:http';
 import net from 'node:net';
 import { once } from 'node:events';
 import process from 'node:process';
@@ -13,7 +12,8 @@ import { askCli } from '../../src/haproxy/io/cli-socket.ts';
 import { openHaproxy } from '../../src/haproxy/io/open-haproxy.ts';
 import type { BreakerState } from '../../src/model/breaker.ts';
 import type { Route, Version } from '../../src/model/route-table.ts';
-import { call, closeServer } from '../support/haproxy-world.ts';
+import { CountingServer } from '../support/counting-server.ts';
+import { call } from '../support/haproxy-world.ts';
 import type { Answer } from '../support/haproxy-world.ts';
 import { TURN_MS } from '../support/scenes/describe-scenes.ts';
 import { takeTurn } from '../support/scenes/take-turns.ts';
@@ -24,46 +24,6 @@ const POD = '127.88.40.1';
 const SERVER = '127.88.40.100';
 const BREAKER = { threshold: 5, windowSeconds: 60, breakTimeSeconds: 60, connLimit: 0 };
 const OPEN = { status: 503, reason: 'breaker-open' };
-
-/** Answers by path; counts what reaches it and how many at a time. */
-class CountingServer {
-  reached = 0;
-  now = 0;
-  most = 0;
-  readonly #waiting = new Set<() => void>();
-  readonly #server = http.createServer((request, response) => {
-    this.reached++;
-    this.now++;
-    this.most = Math.max(this.most, this.now);
-    response.on('close', () => this.now--);
-    const path = request.url ?? '';
-    if (path === '/never') return;
-    if (path === '/reset') request.socket.destroy();
-    else if (path === '/abort' || path === '/cut') {
-      // Aborted: by a reset with a length that is not reached; cut: by an end in mid-chunk.
-      response.writeHead(200, path === '/abort' ? { 'content-length': '1000' } : {}).write('begun');
-      setTimeout(() => (path === '/abort' ? request.socket.resetAndDestroy() : request.socket.destroy()), 20);
-    } else if (path === '/held') this.#waiting.add(() => response.end('held'));
-    else if (/^\/\d{3}$/.test(path)) response.writeHead(Number(path.slice(1)), { 'x-onehop-reason': 'breaker-open' }).end('x');
-    else response.end('ok');
-  });
-
-  async listen(port: number): Promise<this> {
-    this.#server.listen(port, SERVER);
-    await once(this.#server, 'listening');
-    return this;
-  }
-
-  /** Answers the calls of `/held`. */
-  release(): void {
-    for (const answer of this.#waiting) answer();
-    this.#waiting.clear();
-  }
-
-  close(): Promise<void> {
-    return closeServer(this.#server);
-  }
-}
 
 async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
   for (const end = Date.now() + 20_000; !(await holds()); await sleep(10)) if (Date.now() > end) throw new Error(`not so: ${what}`);
@@ -97,8 +57,8 @@ describe('the breaker of a version in a real HAProxy', () => {
   beforeAll(async () => {
     giveBack = await takeTurn('127.88.40.255');
     runDir = await mkdtemp(join(tmpdir(), 'onehop-breaker-'));
-    one = await new CountingServer().listen(9101);
-    two = await new CountingServer().listen(9102);
+    one = await new CountingServer().listen(SERVER, 9101);
+    two = await new CountingServer().listen(SERVER, 9102);
     proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5, threads: 2 });
   }, TURN_MS);
   afterAll(async () => {
