@@ -1,4 +1,5 @@
 import type { AdminResponse } from '../daemon/io/admin-server.ts';
+import { sleep } from '../daemon/io/timers.ts';
 import type { Logger } from '../daemon/io/logger.ts';
 import type { BreakerMode, BreakerState } from '../model/breaker.ts';
 import { messageOf } from '../model/coded-error.ts';
@@ -7,6 +8,8 @@ import { printable } from '../model/problem.ts';
 import type { Proxy } from '../model/proxy.ts';
 import type { RouteTable } from '../model/route-table.ts';
 
+/** A proxy that hangs must not keep people from seeing all else. */
+const ANSWER_MS = 3_000;
 const MODES: readonly BreakerMode[] = ['open', 'close', 'auto'];
 
 /** What is asked by `POST /breaker`: a version by name, as people know it. */
@@ -31,15 +34,18 @@ export class BreakerControl {
 
   /** None while the proxy does not say: what is shown besides must not wait for it. */
   async states(): Promise<readonly BreakerState[]> {
+    const answered = new AbortController();
     try {
-      return (await this.#proxy.breakers?.()) ?? [];
+      return await Promise.race([this.#proxy.breakers(), sleep(ANSWER_MS, answered.signal).then(() => [])]);
     } catch (error) {
       this.#log.debug({ error: messageOf(error) }, 'the proxy does not say what its breakers do');
       return [];
+    } finally {
+      answered.abort();
     }
   }
 
-  /** Serves `POST /breaker` with a BreakerRequest: 200 once the mode is in effect, else 400, 404 or 503 with one line. */
+  /** Serves `POST /breaker` with a BreakerRequest: 200 once the mode is in effect, else 400 or 404 with one line. */
   async answer(body: string): Promise<AdminResponse> {
     const request = parseRequest(body);
     if (request === undefined) return refuse(400, 'give {"namespace", "route", "version", "mode"}, mode one of open, close, auto');
@@ -50,7 +56,6 @@ export class BreakerControl {
     const index = versions.findIndex(({ name }) => name === version);
     if (index < 0) return refuse(404, `route ${key} has no version ${version}`);
     if ((versions[index]?.breaker?.threshold ?? 0) === 0) return refuse(404, `version ${version} of route ${key} has no breaker (breaker.threshold is 0)`);
-    if (this.#proxy.setBreaker === undefined) return refuse(503, 'the proxy of this node has no breakers');
     await this.#proxy.setBreaker({ namespace, route, version: index }, mode);
     this.#log.warn({ route: key, version, mode }, mode === 'auto' ? 'a breaker is left to its errors again' : `a breaker is held ${mode === 'open' ? 'open' : 'closed'} by hand`);
     return { contentType: 'application/json', body: `${JSON.stringify({ namespace, route, version, mode })}\n` };

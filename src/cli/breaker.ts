@@ -26,7 +26,7 @@ Shows the circuit breakers of the routes that the agent on this node serves, or 
 
 ROUTE is namespace/name, a name as callers write it (svc21.shop), or a VIP; VERSION is the name of the version's
 Service. The version must have a breaker: breaker.threshold above 0. It holds on this node, until 'auto' or the end of
-the agent. Asks the agent over admin.sock in its run folder (default /run/onehop, or ONEHOP_RUN_DIR).
+the proxy. Asks the agent over admin.sock in its run folder (default /run/onehop, or ONEHOP_RUN_DIR).
 
 Exit codes: 0 done, 1 there is no such route, version or breaker, 2 wrong usage, 3 no agent answers.
 `,

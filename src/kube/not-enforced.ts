@@ -11,14 +11,6 @@ export interface NotEnforced {
 
 /** Fields that are accepted and not enforced yet. A field that comes into force is taken out here, and only here. */
 export const NOT_ENFORCED: readonly NotEnforced[] = [
-  {
-    field: 'spec.to[].breaker.threshold',
-    used: ({ to }) => to.flatMap(({ breaker }, i) => ((breaker?.threshold ?? 0) > 0 ? [['spec', 'to', i, 'breaker', 'threshold']] : [])),
-  },
-  {
-    field: 'spec.to[].breaker.connLimit',
-    used: ({ to }) => to.flatMap(({ breaker }, i) => ((breaker?.connLimit ?? 0) > 0 ? [['spec', 'to', i, 'breaker', 'connLimit']] : [])),
-  },
   { field: 'spec.rateLimit', used: ({ rateLimit }) => (rateLimit === undefined ? [] : [['spec', 'rateLimit']]) },
   { field: 'spec.spillAt', used: ({ spillAt }) => ((spillAt ?? 0) > 0 ? [['spec', 'spillAt']] : []) },
   { field: 'spec.log', used: ({ log }) => (log.mode === 'Off' ? [] : [['spec', 'log', 'mode']]) },

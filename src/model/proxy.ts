@@ -15,9 +15,9 @@ export interface Proxy {
   /** `address:port` (IPv6 in brackets) of every listener now open for routes. */
   listeners(): ReadonlySet<string>;
   /** What the breakers of all versions that have one do now. Rejects when the running proxy does not say. */
-  breakers?(): Promise<readonly BreakerState[]>;
+  breakers(): Promise<readonly BreakerState[]>;
   /** Holds a breaker open or closed, or leaves it to its errors; in effect when it resolves. A version without breaker: nothing happens. */
-  setBreaker?(ref: BreakerRef, mode: BreakerMode): Promise<void>;
+  setBreaker(ref: BreakerRef, mode: BreakerMode): Promise<void>;
   /** Ends it: no new connections, then at most `drainMs` for those in flight. `leaveRunning` (attached HAProxy) lets go only. */
   close(how: { readonly drainMs: number; readonly leaveRunning: boolean }): Promise<void>;
 }

@@ -10,22 +10,23 @@ const [SERVER, CALLER] = ['127.88.61.1', '127.88.61.2'];
 const guarded = `{ rule: { type: "" }, to: [{ kind: Service, name: cart-v1, breaker: { threshold: 5, connLimit: 7 } }], rateLimit: { requestsPerSecond: 1000 }, log: { mode: Errors } }`;
 const objects = `${simpleObjects('cart', SERVER, CALLER).replace(simpleRoute('cart'), simpleRoute('cart', guarded))}status: { vip: ${VIP} }\n---\n${simpleRoute('plain').replace('plain-v1', 'cart-v1')}`;
 
-const folders = new AgentFolders();
+let folders: AgentFolders;
 let server: Server;
 let agent: AgentProcess;
 
-beforeAll(async () => {
+async function start(proxy: string): Promise<void> {
+  folders = new AgentFolders();
   server = await openNamedServer('cart-v1', SERVER);
   folders.write('objects.yaml', objects);
-  agent = new AgentProcess(folders, NET, ['--proxy=embedded']);
+  agent = new AgentProcess(folders, NET, [`--proxy=${proxy}`]);
   await agent.until('two routes', ({ routes }) => routes.length === 2, 30_000);
-}, 60_000);
-afterAll(async () => {
+}
+async function stop(): Promise<void> {
   await agent.stop();
   server.closeAllConnections();
   await new Promise((resolve) => server.close(resolve));
   folders.remove();
-});
+}
 
 async function onehop(name: string, ...argv: readonly string[]): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
   let [out, err] = ['', ''];
@@ -47,7 +48,10 @@ const metric = async (name: string): Promise<string | undefined> => {
 
 const settings = { threshold: 5, window: 10, breakTime: 30, connLimit: 7 };
 
-describe('onehop breaker', () => {
+describe.each(['embedded', 'haproxy'])('onehop breaker with %s', (proxy) => {
+  beforeAll(() => start(proxy), 60_000);
+  afterAll(stop, 60_000);
+
   it('holds a version open, then closed, then leaves it; log, routes, explain and metrics say so', async () => {
     expect(await onehop('breaker')).toEqual({ code: 0, err: '', out: expect.stringMatching(/^ROUTE +VERSION +STATE +MODE\nshop\/cart +cart-v1 +closed +auto +closed, 0 of 5 errors in 10 s\n$/) });
     expect(await viewed()).toEqual({ ...settings, state: 'closed', mode: 'auto', errors: 0 });

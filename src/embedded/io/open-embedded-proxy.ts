@@ -27,8 +27,6 @@ export interface EmbeddedProxyOptions {
 
 export interface EmbeddedProxy extends Proxy {
   readonly kind: 'embedded';
-  breakers(): Promise<readonly BreakerState[]>;
-  setBreaker(ref: BreakerRef, mode: BreakerMode): Promise<void>;
   /** Counters, read from shared memory: never waits. */
   status(): EmbeddedStatus;
 }
