@@ -264,6 +264,19 @@ describe('the breaker of a version in a real HAProxy', () => {
     expect(await get('/200', 8081)).toMatchObject(OPEN);
   });
 
+  it('goes on under the next agent: what it counted and what is held stays, without a reload', async () => {
+    for (let i = 0; i < 4; i++) await get('/500');
+    await set('open', 'other');
+    await proxy.close({ drainMs: 0, leaveRunning: true });
+    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5, threads: 2 });
+    await serve(...applied);
+    expect(proxy.status()).toMatchObject({ reloads: 0, restarts: 0 });
+    expect(await state()).toMatchObject({ errors: 4 });
+    expect(await state('other')).toMatchObject({ mode: 'open' });
+    await get('/500');
+    expect(await get('/200')).toMatchObject(OPEN);
+  });
+
   it('counts its refusals, and not as failures of servers', async () => {
     const before = (await proxy.calls()).refused;
     for (let i = 0; i < 12; i++) await get('/500');
