@@ -72,7 +72,7 @@ export class AgentState {
       '/token': {
         access: 'socket',
         method: 'POST',
-        handler: async ({ body }) => ({ contentType: 'application/json', body: `${JSON.stringify(await verifyToken(body.trim()))}\n` }),
+        handler: async ({ body }) => ({ contentType: 'application/json', body: `${JSON.stringify(await verifyToken(readToken(body)))}\n` }),
       },
       '/table': {
         access: 'host',
@@ -88,5 +88,15 @@ export class AgentState {
 
   #problems(): readonly Problem[] {
     return this.#effect === undefined ? [] : [...this.#effect.table.problems, ...this.#effect.problems];
+  }
+}
+
+/** The token of a body `{"token": ...}`; empty, which is none, when it is anything else. */
+function readToken(body: string): string {
+  try {
+    const { token } = JSON.parse(body) as { readonly token?: unknown };
+    return typeof token === 'string' ? token : '';
+  } catch {
+    return '';
   }
 }

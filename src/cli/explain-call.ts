@@ -3,8 +3,10 @@ import { buildCallerIndex, identify, type CallerIdentity } from '../embedded/ide
 import type { TableView } from '../desired/table-view.ts';
 import type { BreakerState } from '../model/breaker.ts';
 import type { RefusalCode } from '../model/refusal.ts';
+import { identifyByToken } from '../embedded/identify-by-token.ts';
 import { objectKey } from '../model/names.ts';
 import type { Route, Version } from '../model/route-table.ts';
+import type { TokenVerdict } from '../model/token.ts';
 
 /** What is asked: a call of `host` from `from` with these headers (names in lower case). */
 export interface CallQuestion {
@@ -16,6 +18,8 @@ export interface CallQuestion {
   /** `namespace/pod`, `pod`, an address, or `host` for a process of the node. */
   readonly from: string;
   readonly headers: ReadonlyMap<string, string>;
+  /** What became of the token that it shows; absent: it shows none. */
+  readonly tokenVerdict?: TokenVerdict;
 }
 
 /** One way the call can go; `share` in percent. Without a draw there is one. */
@@ -55,8 +59,10 @@ export function explainCall(view: TableView, question: CallQuestion, matches: Ma
     const known = view.table.callers.pods.map((caller) => `${caller.namespace}/${caller.pod}`).slice(0, 8).join(', ');
     return { error: `there is no live pod '${question.from}' on node ${view.table.node}; pods here: ${known || 'none'} (--node-name asks for another node of a folder)` };
   }
-  const identity = identify(buildCallerIndex(view.table.callers), source);
-  const target = findRoute(view, question.host, identity);
+  const bySource = identify(buildCallerIndex(view.table.callers), source);
+  const identity = question.tokenVerdict === undefined ? bySource : identifyByToken(bySource, question.tokenVerdict, view.table.callers.trusted);
+  // What a short name means, the resolver of the caller says: a token changes nothing there.
+  const target = findRoute(view, question.host, bySource);
   if (target === undefined) return { error: notFound(view, question.host) };
   if (question.port !== undefined && question.port !== target.route.listen) {
     return { error: `route ${objectKey(target.route)} listens on port ${target.route.listen}, not ${question.port}` };

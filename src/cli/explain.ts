@@ -9,6 +9,7 @@ import { UsageError, type Command } from './command.ts';
 import { breakerOf, describeServers, explainCall, type CallQuestion, type Explanation, type MatchPattern, type Outcome } from './explain-call.ts';
 import { getFromAgent } from './io/admin-client.ts';
 import { askDns } from './io/ask-dns.ts';
+import { askAgent, judgeAlone, readToken } from './io/judge-token.ts';
 import { lookUpHeaderMap } from './io/look-up-header-map.ts';
 import { readDesired, viewOf } from './io/read-table-view.ts';
 import { isGiven, readArguments, readShared, readSettings, refuseRest } from './read-arguments.ts';
@@ -17,7 +18,7 @@ import type { Settings } from '../settings/settings.ts';
 export const explain: Command = {
   name: 'explain',
   summary: 'where a call goes, and why',
-  help: `Usage: onehop explain URL|NAME [--from POD|IP|host] [-H 'Name: value']... [--run-dir DIR]
+  help: `Usage: onehop explain URL|NAME [--from POD|IP|host] [-H 'Name: value']... [--token FILE|-] [--run-dir DIR]
        onehop explain URL|NAME --source dir:PATH [--node-name NAME] ...
 
 Says what DNS answers, who the caller is, whether it may call, which version it reaches and why, and by which servers.
@@ -26,6 +27,7 @@ Asks the agent on this node, or decides from a folder of Kubernetes YAML with --
 
   --from WHO      namespace/pod, a pod's name, an address, or host (default: host, a process of the node)
   -H 'K: V'       a request header; may be repeated
+  --token FILE|-  the token that the caller shows, in a file or on standard input
   --json          the explanation as JSON
 
 Exit codes: 0 the call is served, 1 it is refused, 2 wrong usage, 3 no agent answers.
@@ -34,6 +36,7 @@ Exit codes: 0 the call is served, 1 it is refused, 2 wrong usage, 3 no agent ans
     const { positionals, own, rest } = readArguments(argv, {
       from: { value: true },
       header: { value: true, short: 'H' },
+      token: { value: true },
       'run-dir': { value: true },
       json: { value: false },
     });
@@ -43,9 +46,13 @@ Exit codes: 0 the call is served, 1 it is refused, 2 wrong usage, 3 no agent ans
     const fromFolder = rest.some((flag) => flag.startsWith('--source'));
     if (!fromFolder) refuseRest(rest);
     const runDir = readShared('runDir', own, terminal);
-    const view = fromFolder ? await viewFolder(readSettings(rest, undefined, terminal), terminal.version, isGiven('state-dir', rest, terminal)) : ((await getFromAgent(runDir, '/table')) as TableView);
+    const settings = fromFolder ? readSettings(rest, undefined, terminal) : undefined;
+    const view = settings === undefined ? ((await getFromAgent(runDir, '/table')) as TableView) : await viewFolder(settings, terminal.version, isGiven('state-dir', rest, terminal));
+    const place = own['token']?.at(-1);
+    const token = place === undefined ? undefined : await readToken(place);
+    const tokenVerdict = token === undefined ? undefined : await (settings === undefined ? askAgent(runDir, token) : judgeAlone(settings, view.table.tokenCodes, token));
 
-    const result = explainCall(view, question, matchLocally);
+    const result = explainCall(view, tokenVerdict === undefined ? question : { ...question, tokenVerdict }, matchLocally);
     if ('error' in result) throw new CodedError({ code: 'not-explained', message: result.error, remedy: 'mend the name or the caller', exitCode: 2 });
     const { explanation } = result;
     const dns = fromFolder ? undefined : await askDns(view.dnsListen, explanation.dnsName);
@@ -98,7 +105,7 @@ interface Observed {
 
 function renderExplanation(view: TableView, explanation: Explanation, observed: Observed): string {
   const { route, identity, steps, outcomes } = explanation;
-  const caller = identity.kind === 'pod' ? `pod ${identity.caller.namespace}/${identity.caller.pod}, ServiceAccount ${identity.caller.serviceAccount}` : identity.kind;
+  const caller = describeIdentity(identity);
   const lines = [
     `route     ${objectKey(route)} (${route.protocol}, port ${route.listen}), called by its ${explanation.arrivedOn === 'global' ? 'global' : 'own'} name`,
     ...(observed.impliedPort === undefined || observed.impliedPort === route.listen ? [] : [`port      the URL means port ${observed.impliedPort}, the route listens on ${route.listen}: write the port into the URL`]),
@@ -118,6 +125,12 @@ function renderExplanation(view: TableView, explanation: Explanation, observed: 
   return `${lines.join('\n')}\n`;
 }
 
+function describeIdentity(identity: Explanation['identity']): string {
+  if (identity.kind === 'pod') return `pod ${identity.caller.namespace}/${identity.caller.pod}, ServiceAccount ${identity.caller.serviceAccount}`;
+  if (identity.kind === 'account') return `ServiceAccount ${identity.namespace}/${identity.serviceAccount}, by its token`;
+  return identity.kind === 'bad-token' ? 'nobody, for its token is not accepted' : identity.kind;
+}
+
 /** Why the running proxy does not serve this route as its rules say: the route was left out, or nothing could be applied on this node. */
 const notInEffect = ({ applyProblems }: TableView, { route }: Explanation): readonly Problem[] =>
   applyProblems.filter(
@@ -126,6 +139,6 @@ const notInEffect = ({ applyProblems }: TableView, { route }: Explanation): read
 
 function renderOutcome({ share, decision }: Outcome, several: boolean): readonly string[] {
   const part = several ? `${share.toFixed(0)}%: ` : '';
-  if (decision.kind === 'refuse') return [`answer    ${part}${REFUSALS[decision.code].status} ${decision.code}: ${decision.reason}`];
+  if (decision.kind === 'refuse') return [`answer    ${part}${decision.status ?? REFUSALS[decision.code].status} ${decision.code}: ${decision.reason}`];
   return [`answer    ${part}version ${decision.version.name}: ${decision.reason}`, ...describeServers(decision.version).map((server) => `            ${server}`)];
 }

@@ -3,6 +3,7 @@ import { createServer, request, type Server } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { runCommand } from '../../src/cli/main.ts';
 import { AgentProcess } from '../support/scenes/agent-process.ts';
 import { AUDIENCE, forgeWithPublicKey, ISSUER, jwksOf, makeKey, serviceAccountClaims, signToken, unsignedToken } from '../support/tokens.ts';
 
@@ -193,6 +194,29 @@ describe('what may change while it runs', () => {
     await eventually(async () => expect(await call('guarded', UNKNOWN, `${CODE}-2`)).toBe('401 bad-token'));
   }, 120_000);
 });
+
+it('onehop explain says what becomes of a token, by the agent and from the folder', async () => {
+  await writeKeys(jwksOf(two));
+  const file = join(agent.folder, 'token');
+  const explain = async (token: string, ...where: readonly string[]): Promise<string> => {
+    await writeFile(file, `${token}\n`);
+    let out = '';
+    const terminal = { out: (text: string) => (out += text), err: (text: string) => (out += text), env: {}, workingDirectory: agent.folder, hostname: 'n1', version: '0' };
+    const code = await runCommand('explain', ['guarded.shop', '--from', UNKNOWN, '--token', file, ...where], terminal);
+    return `${code}\n${out}`;
+  };
+  const alone = [`--source=dir:${join(agent.folder, 'objects')}`, '--node-name=n1', '--vip-pool=127.73.72.0/22', '--http-port=8080', `--token-jwks=${jwks}`, `--token-issuer=${ISSUER}`, `--token-audience=${AUDIENCE}`];
+  await eventually(async () => expect(await call('guarded', UNKNOWN, signToken(two, claims()))).toBe('200'));
+  for (const where of [[`--run-dir=${join(agent.folder, 'run')}`], alone]) {
+    const good = await explain(signToken(two, claims()), ...where);
+    expect(good).toMatch(/^0\n/);
+    expect(good).toContain('token     passed: it names ServiceAccount shop/crm-sync');
+    const bad = await explain(signToken(two, claims('crm-sync', { aud: 'other' })), ...where);
+    expect(bad).toMatch(/^1\n/);
+    expect(bad).toContain('token     refused: it is for another audience');
+    expect(bad).toContain('answer    401 bad-token: it is for another audience');
+  }
+}, 120_000);
 
 it('nothing of a token stands in the log at its finest, in /routes, /table or /metrics', async () => {
   await agent.writeFile('code.yaml', secret(CODE));
