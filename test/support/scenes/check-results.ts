@@ -20,8 +20,7 @@ export function checkOutcome(outcome: Outcome): readonly string[] {
   const { call, results } = outcome;
   const { expect } = call;
   const faults = new Map<string, number>();
-  const { counts } = expect;
-  for (const result of counts === undefined ? results : []) {
+  for (const result of results) {
     for (const fault of checkResult(result, expect, outcome)) faults.set(fault, (faults.get(fault) ?? 0) + 1);
   }
   const lines = [...faults].map(([fault, count]) => `${fault}${results.length === 1 ? '' : ` (${count} of ${results.length} calls)`}`);
@@ -29,24 +28,9 @@ export function checkOutcome(outcome: Outcome): readonly string[] {
     const reached = outcome.reached(outcome.podKey(pod));
     if (reached !== count) lines.push(`${reached} requests reached ${pod}, not ${count}`);
   }
-  lines.push(...checkCounts(results, counts ?? {}));
   const pods = new Set(results.map(({ answered }) => answered?.pod ?? 'nobody'));
   if (expect.sticky === true && pods.size > 1) lines.push(`answered by ${[...pods].join(', ')}, not by one pod`);
   return lines.map((line) => `${call.via} ${call.from} -> ${call.to}: ${line}`);
-}
-
-/** Every outcome is one of those that are expected, and as often. */
-function checkCounts(results: readonly Result[], counts: NonNullable<Expectation['counts']>): readonly string[] {
-  const seen = Map.groupBy(results, ({ status, headers, cut }) => cut ?? `${status}${headers['x-onehop-reason'] === undefined ? '' : ` ${String(headers['x-onehop-reason'])}`}`);
-  const wanted = Object.entries(counts);
-  if (wanted.length === 0) return [];
-  const wrong = wanted.filter(([outcome, [least, most]]) => {
-    const count = seen.get(outcome)?.length ?? 0;
-    return count < least || count > most;
-  });
-  const strange = [...seen.keys()].filter((outcome) => !Object.hasOwn(counts, outcome));
-  if (wrong.length === 0 && strange.length === 0) return [];
-  return [`outcomes ${[...seen].map(([outcome, { length }]) => `${length} x ${outcome}`).join(', ')}, not ${JSON.stringify(counts)}`];
 }
 
 function* checkResult(result: Result, expect: Expectation, outcome: Outcome): Generator<string> {

@@ -66,8 +66,6 @@ export interface Expectation {
   readonly body?: string;
   /** Requests (tcp: connections) that reached each pod by all calls of this line. */
   readonly reached?: Readonly<Record<string, number>>;
-  /** How many calls of this line end so, at least and at most: `{ "200": [1, 5], "429 rate-limited": [35, 39] }`. */
-  readonly counts?: Readonly<Record<string, readonly [number, number]>>;
   /** The same pod answers all calls of this line. */
   readonly sticky?: boolean;
   /** The connection was closed without an answer, or in mid-answer. */
@@ -127,7 +125,7 @@ type Fields = Readonly<Record<string, unknown>>;
 const WORLD_KEYS = ['pods', 'services', 'routes', 'withoutRoutes', 'objects', 'files'];
 const STEP_KEYS = ['foreignEnds', 'stop', 'during', 'held', 'calls', 'together', 'problems', 'dns'];
 const CALL_KEYS = ['from', 'to', 'via', 'method', 'headers', 'body', 'times', 'expect'];
-const EXPECT_KEYS = ['status', 'reason', 'by', 'port', 'seen', 'headers', 'trailers', 'body', 'reached', 'sticky', 'counts', 'closed', 'atLeastMs', 'atMostMs'];
+const EXPECT_KEYS = ['status', 'reason', 'by', 'port', 'seen', 'headers', 'trailers', 'body', 'reached', 'sticky', 'closed', 'atLeastMs', 'atMostMs'];
 
 /**
  * Parses a file of scenes: one YAML document each. `$(NAME)` is replaced first. A key that is not known is an error: a misspelt
