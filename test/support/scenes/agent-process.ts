@@ -69,7 +69,7 @@ export class AgentProcess {
     return new AgentProcess(folder, proxy, pool);
   }
 
-  /** Starts the agent and waits until it is ready. */
+  /** Starts the agent and waits until it is ready. `flags` stand above those that every agent of a test has. */
   async start(...flags: readonly string[]): Promise<void> {
     this.#adminPort = await freePort();
     const dns = `${this.#pool.split('.').slice(0, 3).join('.')}.10:5353`;
@@ -87,7 +87,7 @@ export class AgentProcess {
       proxy: this.proxy,
       'log-level': process.env['SCENES_LOG_LEVEL'] ?? 'warn',
     };
-    const argv = Object.entries(own).map(([flag, value]) => `--${flag}=${value}`);
+    const argv = Object.entries(own).map(([flag, value]) => `--${flag}=${value}`).filter((one) => !flags.some((given) => given.startsWith(one.slice(0, one.indexOf('=') + 1))));
     const started = spawn(process.execPath, [MAIN, 'agent', ...argv, ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#process = started;
     for (const stream of [started.stdout, started.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (this.#log += text));
