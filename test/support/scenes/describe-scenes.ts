@@ -6,6 +6,7 @@ import type { ProxyKind } from './agent-process.ts';
 import { playScene, Stage } from './run-scene.ts';
 import { parseScenes } from './scene.ts';
 import type { Scene } from './scene.ts';
+import { TokenMint } from './scene-tokens.ts';
 import { takeTurn } from './take-turns.ts';
 
 const FOLDER = new URL('../../integration/scenes/', import.meta.url).pathname;
@@ -42,8 +43,9 @@ export function describeScenes(place: Place): void {
     beforeAll(async () => {
       giveBack = await takeTurn(`${place.pods}.255`);
       const agent = await AgentProcess.prepare(place.proxy, place.pool);
-      stage = new Stage(agent, place.pods);
-      await agent.start('--trusted-callers=ops,mon/prometheus');
+      const mint = new TokenMint();
+      stage = new Stage(agent, place.pods, mint);
+      await agent.start('--trusted-callers=ops,mon/prometheus', ...(await mint.flags(agent.folder)));
     }, TURN_MS);
     afterAll(async () => {
       await stage?.agent.end();

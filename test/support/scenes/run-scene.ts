@@ -10,6 +10,7 @@ import type { ScenePod, World } from './expand-world.ts';
 import { makeCall } from './scene-client.ts';
 import type { OutgoingCall, Result } from './scene-client.ts';
 import { SceneServers } from './scene-servers.ts';
+import { TokenMint } from './scene-tokens.ts';
 import type { CallPlan, ProblemPlan, Scene, Step, WorldPlan } from './scene.ts';
 
 /** Callers that every scene has. */
@@ -31,12 +32,14 @@ const ADDRESSES = { first: 20, last: 239 };
 /** Where the pods of a stage live: each stage has a /24 of its own. */
 export class Stage {
   readonly agent: AgentProcess;
+  readonly mint: TokenMint;
   readonly #prefix: string;
   #next = ADDRESSES.first;
   #markers = 0;
 
-  constructor(agent: AgentProcess, prefix: string) {
+  constructor(agent: AgentProcess, prefix: string, mint = new TokenMint()) {
     this.agent = agent;
+    this.mint = mint;
     this.#prefix = prefix;
   }
 
@@ -89,6 +92,7 @@ class Play {
   readonly #servers = new SceneServers();
   readonly #addresses = new Map<string, string>();
   readonly #files = new Set<string>();
+  readonly #tokens = new Map<string, string>();
   #world: World = changeWorld(EMPTY_WORLD, CALLERS);
   #pods: ReadonlyMap<string, ScenePod> = new Map();
   #view: RoutesView | undefined;
@@ -183,7 +187,8 @@ class Play {
   }
 
   #outgoing(call: CallPlan, target: { readonly address: string; readonly port: number }): OutgoingCall {
-    const { via, method, headers, body } = call;
+    const { via, method, body } = call;
+    const headers = call.headers.map(([name, value]) => [name, this.#stage.mint.fill(value, this.#tokens)] as const);
     return { via, method, headers, ...target, from: this.#source(call.from), ...(body === undefined ? {} : { body }) };
   }
 
