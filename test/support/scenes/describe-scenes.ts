@@ -32,7 +32,7 @@ function variablesOf({ pods, pool, takenPort }: Place): Readonly<Record<string, 
 /** All scenes by the topic that their file is named after. */
 function readScenes(place: Place): ReadonlyMap<string, readonly Scene[]> {
   const files = readdirSync(FOLDER).filter((name) => name.endsWith('.yaml')).sort();
-  return new Map(files.map((name) => [name.replace(/\.yaml$/, ''), parseScenes(readFileSync(join(FOLDER, name), 'utf8'), variablesOf(place))]));
+  return new Map(files.map((name) => [name.replace(/\.yaml$/, ''), parseScenes(readFileSync(join(FOLDER, name), 'utf8'), variablesOf(place)).filter(({ proxies }) => proxies.includes(place.proxy))] as const).filter(([, scenes]) => scenes.length > 0));
 }
 
 /** Every scene as a test of one agent with this proxy. */

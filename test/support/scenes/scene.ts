@@ -115,6 +115,8 @@ export interface Step {
 
 export interface Scene {
   readonly name: string;
+  /** The proxies that it is played on. */
+  readonly proxies: readonly string[];
   /** `address:port` where a foreign program listens from before the scene until its end. */
   readonly foreign: readonly string[];
   readonly steps: readonly Step[];
@@ -147,10 +149,10 @@ export function parseScenes(text: string, variables: Readonly<Record<string, str
 }
 
 function parseScene(raw: unknown): Scene {
-  const fields = fieldsOf(raw, ['scene', 'foreign', 'then', ...WORLD_KEYS, ...STEP_KEYS], 'a scene');
-  const { scene: name, foreign = [], then = [], ...first } = fields;
+  const fields = fieldsOf(raw, ['scene', 'proxies', 'foreign', 'then', ...WORLD_KEYS, ...STEP_KEYS], 'a scene');
+  const { scene: name, proxies = ['embedded', 'haproxy'], foreign = [], then = [], ...first } = fields;
   if (typeof name !== 'string') throw new Error(`a scene has no name: ${JSON.stringify(raw).slice(0, 200)}`);
-  return { name, foreign: foreign as string[], steps: [first, ...(then as unknown[])].map((step) => parseStep(step, name)) };
+  return { name, proxies: proxies as string[], foreign: foreign as string[], steps: [first, ...(then as unknown[])].map((step) => parseStep(step, name)) };
 }
 
 function parseStep(raw: unknown, scene: string): Step {
