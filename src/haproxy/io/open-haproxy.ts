@@ -25,8 +25,6 @@ export interface HaproxyOptions {
   /** Absent: every token is refused. */
   readonly verifyToken?: VerifyToken;
   readonly onTokensChanged?: OnTokensChanged;
-  /** Hears why a token was not accepted: one printable line that holds nothing of it. */
-  readonly onTokenRefused?: (why: string) => void;
   readonly events?: Partial<HaproxyEvents>;
 }
 
@@ -64,7 +62,6 @@ export async function openHaproxy(options: HaproxyOptions): Promise<HaproxyProxy
       onFault: (line) => events.onFault(line),
       verifyToken: options.verifyToken,
       onTokensChanged: options.onTokensChanged,
-      onRefused: options.onTokenRefused,
       inOldWorkers: async (command) => {
         for (const pid of (await master.processes())?.old ?? []) await master.inWorker(pid, command);
       },

@@ -10,8 +10,6 @@ export interface TokenDeskOptions extends TokenMapOptions {
   /** Absent: every token is refused. */
   readonly verifyToken?: VerifyToken | undefined;
   readonly onTokensChanged?: OnTokensChanged | undefined;
-  /** Why a token was not accepted: one printable line that holds nothing of it. */
-  readonly onRefused?: ((why: string) => void) | undefined;
 }
 
 /** More than the questions that HAProxy may have open: 500 a second for 2 s. */
@@ -103,10 +101,7 @@ export class TokenDesk {
 
   async #answer(token: string): Promise<string> {
     const verdict = await this.#judge(token);
-    if (!verdict.ok) {
-      this.#options.onRefused?.(verdict.why);
-      return 'no';
-    }
+    if (!verdict.ok) return 'no';
     this.#map.add(tokenDigest(token), verdict.identity);
     return tokenValue(verdict.identity) ?? 'no';
   }
