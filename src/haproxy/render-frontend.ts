@@ -5,6 +5,7 @@ import { label, quote, quoteArgument, quoteFormat } from './quote.ts';
 import type { RenderOptions } from './render-options.ts';
 import { DEFAULT_REQUEST_MS } from './render-global.ts';
 import { hasFeed, REASON_VARIABLE, renderLog } from './render-log.ts';
+import { renderRateLimit } from './render-rate-limit.ts';
 import { exceptionsMap, headerMap, HOST, IDENTITY_MAP, sharesMap, TRUSTED, UNKNOWN } from './render-maps.ts';
 import { accountExceptionsMap } from './render-tokens.ts';
 import { backendNames, frontendName } from './section-names.ts';
@@ -37,8 +38,8 @@ export function renderFrontend(route: Route, options: RenderOptions): readonly s
 }
 
 /**
- * A bad token first; then known (an unknown source without a token is held and looked up again), isolation, the ACL. A good token is the
- * identity of an unknown or host source (`txn.caller`, `txn.account`), and agrees with any other. Its tests stand behind those by
+ * A bad token first; then known (an unknown source without a token is held and looked up again), isolation, the ACL, the rate. A good token is
+ * the identity of an unknown or host source (`txn.caller`, `txn.account`), and agrees with any other. Its tests stand behind those by
  * source address, so that calls without a token do not come to them.
  */
 function renderAccess(route: Route, options: RenderOptions): readonly string[] {
@@ -61,16 +62,26 @@ function renderAccess(route: Route, options: RenderOptions): readonly string[] {
   const hold = http
     ? [`  http-request lua.hold_unknown if ${unknown} !{ var(txn.caller) -m found } !{ var(txn.bad_token) -m found }`]
     : ['  tcp-request inspect-delay 3s', `  tcp-request content lua.hold_unknown if ${unknown}`];
+  const refusals: readonly (readonly [RefusalCode, string])[] = [
+    ...(http ? [['bad-token', '{ var(txn.bad_token) -m found }'] as const] : []),
+    ['caller-unknown', `${unknown}${byToken('!{ var(txn.caller) -m found }')}`],
+    ['namespace-isolated', isolated],
+    ...(hasAcl(route) ? [['acl-denied', denied] as const] : []),
+  ];
+  const rate = renderRateLimit(
+    route,
+    refusals.map(([, condition]) => condition),
+  );
   return [
     `  tcp-request connection set-var(sess.caller) src,map_ip(${IDENTITY_MAP},${UNKNOWN})`,
     // Looked up again where an ACL counts: exceptions are read now, and a pod that has gone since it connected is in none any more.
     ...(route.protocol === 'http' && hasAcl(route) ? [`  http-request set-var(sess.caller) src,map_ip(${IDENTITY_MAP},${UNKNOWN})`] : []),
     ...renderLog(route),
     ...(options.haproxy.lua ? hold : []),
-    ...(http ? refuse('bad-token', '{ var(txn.bad_token) -m found }') : []),
-    ...refuse('caller-unknown', `${unknown}${byToken('!{ var(txn.caller) -m found }')}`),
-    ...refuse('namespace-isolated', isolated),
-    ...(hasAcl(route) ? refuse('acl-denied', denied) : []),
+    ...(http ? (rate?.rules ?? []) : []),
+    ...refusals.flatMap(([code, condition]) => refuse(code, condition)),
+    ...(http ? [] : (rate?.rules ?? [])),
+    ...(rate === undefined ? [] : refuse('rate-limited', rate.over)),
   ];
 }
 

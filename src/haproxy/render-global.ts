@@ -27,7 +27,7 @@ const RESERVED_DESCRIPTORS = 300;
 const MAX_DELAY_SECONDS = 2_147_483;
 
 /** Refusals that are whole backends, in the order in which they are tried. */
-export const REFUSAL_BACKENDS = ['bad-token', 'caller-unknown', 'namespace-isolated', 'acl-denied', 'no-version', 'route-invalid'] as const satisfies readonly RefusalCode[];
+export const REFUSAL_BACKENDS = ['bad-token', 'caller-unknown', 'namespace-isolated', 'acl-denied', 'rate-limited', 'no-version', 'route-invalid'] as const satisfies readonly RefusalCode[];
 
 /**
  * Client connections that the file limit allows: two descriptors each (client and server side), one per bind, one more
@@ -127,9 +127,12 @@ export function renderDefaults(options: RenderOptions, breakers: ReadonlySet<Pro
   ];
 }
 
+/** Rates are whole calls per second, so the next place comes within one. */
+const RETRY_AFTER = ' hdr retry-after 1';
+
 /** `deny` and not `return`: to the log it is an error, whatever the status. */
 const answer = (code: RefusalCode, status: number): string =>
-  `  http-request deny status ${status} content-type text/plain hdr ${REASON_HEADER} ${code} string "${REFUSALS[code].text}\\n"`;
+  `  http-request deny status ${status} content-type text/plain hdr ${REASON_HEADER} ${code}${code === 'rate-limited' ? RETRY_AFTER : ''} string "${REFUSALS[code].text}\\n"`;
 
 /** The backends that refuse, and the frontend that keeps HAProxy running while there is no route. */
 export function renderInternal(options: RenderOptions): readonly string[] {
