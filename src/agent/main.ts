@@ -28,6 +28,7 @@ import { LastKnownGood } from './last-known-good.ts';
 import { openLedgerFile } from '../state/io/ledger-file.ts';
 import { openSnapshotFile } from '../state/io/open-snapshot-file.ts';
 import { openNodeNetwork } from './node-network.ts';
+import { addAccessLogMetrics, openAccessLog } from './open-access-log.ts';
 import { openProxy } from './open-proxy.ts';
 import { addTokenMetrics, openTokens } from './open-tokens.ts';
 import { openSource, sourceName } from './open-source.ts';
@@ -75,12 +76,15 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   });
   opened.push({ name: 'tokens', close: () => tokens.close() });
   addTokenMetrics(metrics, tokens);
-  const { proxy, checkRegexes, counters, calls } = await openProxy(settings, { verifyToken: tokens.verify, onTokensChanged: tokens.verifier.onChange }, log.child({ room: 'proxy' }), (trouble) => {
+  const accessLog = openAccessLog(log);
+  opened.push({ name: 'access log', close: () => accessLog.close() });
+  const { proxy, checkRegexes, counters, calls, lostCalls } = await openProxy(settings, { verifyToken: tokens.verify, onTokensChanged: tokens.verifier.onChange, onCall: (record) => accessLog.add(record) }, log.child({ room: 'proxy' }), (trouble) => {
     proxyReadiness.seen(trouble);
     // One that runs something else, or is back, is brought in step at once.
     if (latest !== undefined) runner.want(latest);
   });
   opened.push({ name: 'proxy', close: (remainingMs) => proxy.close({ drainMs: remainingMs, leaveRunning: settings.haproxyAttach }) });
+  addAccessLogMetrics(metrics, accessLog, lostCalls);
   const dns = openDnsFront(settings, log.child({ room: 'dns' }));
   opened.push({ name: 'dns', close: (remainingMs) => dns.close(remainingMs) });
 

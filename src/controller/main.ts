@@ -28,7 +28,7 @@ import { openTokenCodes } from './io/open-token-codes.ts';
 import type { ControllerOptions } from './observed.ts';
 import { PassBudget } from './pass-budget.ts';
 import { runPass, type PassWorld } from './run-pass.ts';
-import { TokenBucket } from './token-bucket.ts';
+import { TokenBucket } from '../daemon/token-bucket.ts';
 
 const LEASE_NAME = 'onehop-controller';
 /** How long writes in flight may take after SIGTERM; then the Lease is given back. */

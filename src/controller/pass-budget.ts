@@ -1,5 +1,5 @@
 import type { Step } from './observed.ts';
-import { TokenBucket } from './token-bucket.ts';
+import { TokenBucket } from '../daemon/token-bucket.ts';
 
 /** Writes of status that something waits for: 1,000 new routes at once, then a steady pace. */
 const URGENT = { burst: 1_000, perSecond: 100 };

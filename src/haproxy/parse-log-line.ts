@@ -1,6 +1,5 @@
 import type { BreakerRef } from '../model/breaker.ts';
 import type { CallRecord } from '../model/call-record.ts';
-import { objectKey } from '../model/names.ts';
 import { printable } from '../model/problem.ts';
 import { listenerKey } from '../model/proxy.ts';
 import { REFUSALS, type RefusalCode } from '../model/refusal.ts';
@@ -20,8 +19,8 @@ export interface FinishedCall {
   /** The version that was chosen; absent when the call was refused before. */
   readonly version?: BreakerRef;
   readonly failure?: CallFailure;
-  /** Drawn for the access log by `Sampled`. */
-  readonly sampled: boolean;
+  /** Whether the route's access log wants it. */
+  readonly logged: boolean;
 }
 
 /** The names of a table's sections, addresses of its callers and servers: what lines are read against. */
@@ -87,7 +86,7 @@ export function parseLogLine(line: string, names: LogNames): FinishedCall | unde
     record,
     ...(version === undefined ? {} : { version: { namespace: route.namespace, route: route.name, version } }),
     ...(failure === undefined ? {} : { failure }),
-    sampled: sampled === '1',
+    logged: route.log?.mode === 'Errors' ? isErrorCall(record) : sampled === '1',
   };
 }
 
@@ -118,9 +117,5 @@ function failureOf({ http, state, status, reason }: { readonly http: boolean; re
   return http && status >= 500 ? 'server-error' : undefined;
 }
 
-/** Whether the access log counts a call among the errors: refused by the proxy, failed by its server, or ended in mid-answer. */
-export const isErrorCall = ({ reason, status, aborted, server }: CallRecord): boolean =>
-  reason !== undefined || aborted !== undefined || (status !== undefined && (status >= 500 || (status >= 400 && server === undefined)));
-
-/** The key under which the bounds of a route's lines are kept. */
-export const routeKeyOf = ({ record }: FinishedCall): string => objectKey({ namespace: record.namespace, name: record.route });
+/** What `spec.log.mode: Errors` logs: refused by the proxy, failed by its server, or broken off by it. */
+const isErrorCall = ({ reason, status = 0, aborted }: CallRecord): boolean => reason !== undefined || status >= 500 || aborted === 'server';

@@ -102,7 +102,7 @@ describe('HAProxy tells of finished calls', () => {
     await call(FOREIGN, ERRORS, { path: '/foreign' });
     const lines = await taken('errors', 4);
     expect(lines).toMatchObject([
-      { failure: 'server-error', sampled: false, version: { namespace: 'shop', route: 'errors', version: 0 }, record: { method: 'GET', path: '/500', status: 500, version: 'v1', tier: 'node', protocol: 'http', caller: { address: POD, namespace: 'shop', pod: 'shop/web-1', serviceAccount: 'web' }, server: { address: SERVERS, port: 9101, pod: 'shop/v1-1' } } },
+      { failure: 'server-error', logged: true, version: { namespace: 'shop', route: 'errors', version: 0 }, record: { method: 'GET', path: '/500', status: 500, version: 'v1', tier: 'node', protocol: 'http', caller: { address: POD, namespace: 'shop', pod: 'shop/web-1', serviceAccount: 'web' }, server: { address: SERVERS, port: 9101, pod: 'shop/v1-1' } } },
       { failure: 'timeout', record: { path: '/never', status: 504, reason: 'upstream-timeout' } },
       { failure: 'aborted', record: { path: '/abort', status: 200, aborted: 'server' } },
       { record: { path: '/foreign', status: 403, reason: 'namespace-isolated', caller: { address: FOREIGN, namespace: 'other' } } },
@@ -129,13 +129,13 @@ describe('HAProxy tells of finished calls', () => {
     for (const path of ['/', '/404', '/500']) await call(POD, BREAKER, { path });
     await call(POD, BREAKER, { path: '/abort' }).catch(() => undefined);
     const lines = await taken('breaker', 2);
-    expect(lines).toMatchObject([{ failure: 'server-error' }, { failure: 'aborted' }]);
+    expect(lines).toMatchObject([{ failure: 'server-error', logged: false }, { failure: 'aborted', logged: false }]);
     expect(lines[0]?.record).not.toHaveProperty('path');
   });
 
   it('sampled: all of them at 100 percent; a part of the good ones and every failure where a breaker needs those', async () => {
     for (let i = 0; i < 20; i++) await call(POD, SAMPLED, { path: `/${i}` });
-    expect((await taken('sampled', 20)).map(({ record, sampled }) => `${record.path} ${record.status} ${sampled}`)).toEqual(Array.from({ length: 20 }, (_, i) => `/${i} 200 true`));
+    expect((await taken('sampled', 20)).map(({ record, logged }) => `${record.path} ${record.status} ${logged}`)).toEqual(Array.from({ length: 20 }, (_, i) => `/${i} 200 true`));
     for (let i = 0; i < 60; i++) await call(POD, BOTH, { path: '/' });
     for (let i = 0; i < 20; i++) await call(POD, BOTH, { path: '/500' });
     await until(() => told.filter(({ failure }) => failure === 'server-error').length === 20);
@@ -144,8 +144,8 @@ describe('HAProxy tells of finished calls', () => {
     // 60 draws of one half: outside of 8..52 once in 10^8.
     expect(good.length).toBeGreaterThan(8);
     expect(good.length).toBeLessThan(52);
-    expect(good.every(({ sampled }) => sampled)).toBe(true);
-    const drawn = lines.filter(({ failure, sampled }) => failure !== undefined && sampled).length;
+    expect(good.every(({ logged }) => logged)).toBe(true);
+    const drawn = lines.filter(({ failure, logged }) => failure !== undefined && logged).length;
     expect(drawn).toBeGreaterThan(0);
     expect(drawn).toBeLessThan(20);
   });

@@ -3,7 +3,7 @@ import { objectKey } from '../../model/names.ts';
 import { printable } from '../../model/problem.ts';
 import type { Step, Target } from '../observed.ts';
 import { renderAccessPoint, renderAccessPointChange, renderDeletion, renderEvent, renderStatus } from '../render-objects.ts';
-import { TokenBucket } from '../token-bucket.ts';
+import { TokenBucket } from '../../daemon/token-bucket.ts';
 import type { ClusterView } from './cluster-view.ts';
 import { GuardedWriter, isRefusal, NotLeader } from './guarded-writer.ts';
 import type { LedgerStore } from './ledger-store.ts';

@@ -5,7 +5,7 @@ import { parsePublishedCodes, PUBLISHED_CODES, type PublishedCodes } from '../..
 import { objectKey } from '../../model/names.ts';
 import { planTokenCodes, type SeenNamespaces, type TokenRefusal } from '../plan-token-codes.ts';
 import { renderEvent, renderTokenCodes } from '../render-objects.ts';
-import { TokenBucket } from '../token-bucket.ts';
+import { TokenBucket } from '../../daemon/token-bucket.ts';
 import type { GuardedWriter } from './guarded-writer.ts';
 
 export interface TokenPublisherOptions {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { buildLogNames, isErrorCall, parseLogLine } from '../../../src/haproxy/parse-log-line.ts';
+import { buildLogNames, parseLogLine } from '../../../src/haproxy/parse-log-line.ts';
 import { aCaller, anEndpoint, aRoute, aTable, aVersion } from '../../support/route-tables.ts';
 
 const log = { mode: 'Errors', percent: 0 } as const;
@@ -41,7 +41,7 @@ describe('parseLogLine', () => {
       },
       version: { namespace: 'shop', route: 'cart', version: 0 },
       failure: 'server-error',
-      sampled: false,
+      logged: true,
     });
   });
 
@@ -60,7 +60,7 @@ describe('parseLogLine', () => {
     const call = parseLogLine(http(fields), names);
     expect(call?.failure).toBe(failure);
     expect(call?.record.aborted).toBe(aborted);
-    expect(call === undefined ? undefined : isErrorCall(call.record)).toBe(!['200 --', '404 --'].includes(`${fields.status} ${'state' in fields ? fields.state : '--'}`));
+    expect(call?.logged).toBe(failure !== undefined || 'reason' in fields);
   });
 
   it('takes the reason of a refusal from its backend as well', () => {
