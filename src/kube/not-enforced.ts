@@ -11,9 +11,7 @@ export interface NotEnforced {
 
 /** Fields that are accepted and not enforced yet. A field that comes into force is taken out here, and only here. */
 export const NOT_ENFORCED: readonly NotEnforced[] = [
-  { field: 'spec.rateLimit', used: ({ rateLimit }) => (rateLimit === undefined ? [] : [['spec', 'rateLimit']]) },
   { field: 'spec.spillAt', used: ({ spillAt }) => ((spillAt ?? 0) > 0 ? [['spec', 'spillAt']] : []) },
-  { field: 'spec.log', used: ({ log }) => (log.mode === 'Off' ? [] : [['spec', 'log', 'mode']]) },
 ];
 
 /** One warning for each field in use that is not enforced yet: never silently ignored. */

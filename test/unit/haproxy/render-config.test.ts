@@ -45,6 +45,13 @@ const tables: Readonly<Record<string, RouteTable>> = {
       access: { namespace: 'shop', defaultAllow: false, exceptions: [], accounts: [], hasEntries: false },
     }),
   ]),
+  'rates, access logs, breakers': aTable([
+    aRoute('errors', { vip: '169.254.193.8', listen: 80, versions: [aVersion('v1', both)], log: { mode: 'Errors', percent: 1 }, rateLimit: { requestsPerSecond: 5, burst: 10, per: 'Caller' } }),
+    aRoute('sampled', { vip: '169.254.193.9', listen: 80, versions: [aVersion('v1', both)], log: { mode: 'Sampled', percent: 5 }, rateLimit: { requestsPerSecond: 20_000, burst: 1000, per: 'Route' } }),
+    aRoute('both', { vip: '169.254.193.10', listen: 80, versions: [aVersion('v1', both, { breaker: { threshold: 5, windowSeconds: 10, breakTimeSeconds: 30, connLimit: 0 } })], log: { mode: 'Sampled', percent: 5 } }),
+    aRoute('db', { vip: '169.254.193.11', listen: 5432, protocol: 'tcp', versions: [aVersion('v1', both)], log: { mode: 'Sampled', percent: 5 }, rateLimit: { requestsPerSecond: 5, burst: 10, per: 'Caller' } }),
+    aRoute('none', { vip: '169.254.193.12', listen: 80, versions: [aVersion('v1', both)], log: { mode: 'Sampled', percent: 0 } }),
+  ]),
   'tcp, an invalid spec, no version at all': aTable([
     aRoute('db', { vip: '169.254.193.4', listen: 5432, protocol: 'tcp', versions: [aVersion('db', both)] }),
     aRoute('broken', { vip: '169.254.193.5', listen: 80, versions: [], invalid: true }),

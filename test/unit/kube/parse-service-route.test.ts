@@ -151,14 +151,12 @@ describe('warnings', () => {
     const used = {
       rule: { type: '' },
       to: [{ name: 'a', breaker: { threshold: 5, connLimit: 9 } }],
-      rateLimit: { requestsPerSecond: 5 },
       spillAt: 5,
-      log: { mode: 'Errors' },
     };
     const { object, problems } = parse(used);
     expect(object?.spec).toBeDefined();
     expect(problems.filter(({ code }) => code === 'not-enforced')).toHaveLength(NOT_ENFORCED.length);
-    expect(parse({ ...used, to: [{ name: 'a', breaker: { threshold: 0 } }], rateLimit: null, spillAt: 0, log: { mode: 'Off' } }).problems).toEqual([]);
+    expect(parse({ ...used, to: [{ name: 'a', breaker: { threshold: 0 } }], rateLimit: { requestsPerSecond: 5 }, spillAt: 0, log: { mode: 'Errors' } }).problems).toEqual([]);
   });
 
   test('at most 20 Problems of one object are spelled out', () => {
