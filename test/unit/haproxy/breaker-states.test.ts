@@ -56,7 +56,7 @@ describe('errors that only the log tells', () => {
   const call = (record: Partial<FinishedCall['record']>, failure?: FinishedCall['failure']): FinishedCall => ({
     record: { atMs: 0, namespace: 'shop', route: 'cart', protocol: 'http', caller: { address: '127.88.40.1' }, totalMs: 1, bytesOut: 0, ...record },
     ...(failure === undefined ? {} : { failure }),
-    sampled: false,
+    logged: false,
   });
   it.each<[string, FinishedCall, boolean]>([
     ['an answer that the server aborted', call({ status: 200, aborted: 'server' }, 'aborted'), true],
