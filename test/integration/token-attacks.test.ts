@@ -15,7 +15,10 @@ const SERVER = '127.88.81.100';
 const ADDRESSES: Readonly<Record<string, string>> = { 'shop/web': '127.88.81.1', 'shop/batch': '127.88.81.2', 'other/client': '127.88.81.3', 'shop/cart-1': SERVER };
 
 /** On a real agent, at its most talkative. */
-describe.each([{ proxy: 'haproxy' as const, pool: '127.72.64.0/22', files: ['run/haproxy.cfg', 'run/tokens.map', 'run/tokens.lua'] }])('tokens that are attacks, on $proxy', ({ proxy, pool, files }) => {
+describe.each([
+  { proxy: 'haproxy' as const, pool: '127.72.64.0/22', files: ['run/haproxy.cfg', 'run/tokens.map', 'run/tokens.lua'] },
+  { proxy: 'embedded' as const, pool: '127.72.64.0/22', files: [] },
+])('tokens that are attacks, on $proxy', ({ proxy, pool, files }) => {
   const keys = makeKeys();
   const servers = new SceneServers();
   /** Whatever was sent as a token: none of it may be found anywhere. */
@@ -142,7 +145,11 @@ describe.each([{ proxy: 'haproxy' as const, pool: '127.72.64.0/22', files: ['run
   });
 
   it('1 MB is too large for any request', async () => {
-    expect(await withToken('a'.repeat(1_048_576))).toBe('400');
+    // The proxy closes with most of it unread; the reset that follows may overtake its answer.
+    const answers = new Set<string>();
+    for (let i = 0; i < 20 && !answers.has('400'); i++) answers.add(await withToken('a'.repeat(1_048_576)));
+    answers.delete('closed');
+    expect([...answers]).toEqual(['400']);
     expect(await withToken(good())).toBe('200');
   }, 30_000);
 
