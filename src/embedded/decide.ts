@@ -1,6 +1,7 @@
 import { objectKey } from '../model/names.ts';
 import { printable } from '../model/problem.ts';
 import { CONTRADICTED_STATUS, type RefusalCode } from '../model/refusal.ts';
+import { isWithinReach } from '../model/regex-reach.ts';
 import type { Route, Version } from '../model/route-table.ts';
 import type { CallerIdentity } from './identify.ts';
 
@@ -145,6 +146,7 @@ function chooseByHeader(route: Route, choice: { readonly header: string; readonl
   const header = printable(choice.header, 80);
   const value = call.headerValue(choice.header);
   if (value === undefined) return otherwise(choice.otherwise, `header ${header} is absent`);
+  if (!isWithinReach(route.versions, value.length)) return otherwise(choice.otherwise, `header ${header} of ${value.length} bytes is longer than its expressions are matched against`);
   const version = route.versions.findIndex(({ match }) => match !== undefined && match !== '' && call.matches(match, value));
   if (version < 0) return otherwise(choice.otherwise, `header ${header} matches no version`);
   return { version, reason: `header ${header} matches ${printable(route.versions[version]?.match ?? '', 100)}` };

@@ -1,4 +1,5 @@
 import { listenerKey } from '../model/proxy.ts';
+import { regexReach } from '../model/regex-reach.ts';
 import type { RefusalCode } from '../model/refusal.ts';
 import type { Route } from '../model/route-table.ts';
 import { label, quote, quoteArgument, quoteFormat } from './quote.ts';
@@ -102,8 +103,12 @@ function renderChoice(route: Route): readonly string[] {
       return otherwise(choice.version);
     case 'weighted':
       return [`  use_backend %[rand(${choice.total}),map_int(${sharesMap(route)})]`, ...otherwise(choice.otherwise)];
-    case 'header':
-      return [`  use_backend ${quoteFormat(`%[req.fhdr(${quoteArgument(choice.header)}),map_reg(${headerMap(route)})]`)}`, ...otherwise(choice.otherwise)];
+    case 'header': {
+      const header = `req.fhdr(${quoteArgument(choice.header)})`;
+      const reach = regexReach(route.versions);
+      const condition = reach === undefined ? '' : ` if { ${quoteFormat(`${header},length`)} le ${reach} }`;
+      return [`  use_backend ${quoteFormat(`%[${header},map_reg(${headerMap(route)})]`)}${condition}`, ...otherwise(choice.otherwise)];
+    }
     case 'none':
       return otherwise(undefined);
   }

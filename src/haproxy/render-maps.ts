@@ -16,10 +16,11 @@ export const HOST = '@host';
 export const TRUSTED = '@trusted';
 
 /**
- * Bounds one match of a tenant's regex: without it a hostile pattern starves the node for tens of ms per request.
+ * Bounds a match of a tenant's regex at one position of the value; `regex-reach` bounds the value. Without them a hostile pattern starves
+ * the node for tens of ms per request.
  * PCRE2 takes the lower value when the pattern brings its own (pcre2pattern, "Setting match resource limits").
  */
-export const MATCH_LIMIT = '(*LIMIT_MATCH=5000)';
+export const MATCH_LIMIT = '(*LIMIT_MATCH=1000)';
 
 /** `maps/shop.cart.denied.map`: the exceptions. Its meaning is in its name, so a live change can never turn it over. */
 export const exceptionsMap = (route: Route): string =>

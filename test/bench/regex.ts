@@ -67,7 +67,7 @@ async function bench(folder: string): Promise<number> {
   }
   const result: RegexResult = {
     machine: `${availableParallelism()} cores (${cpus()[0]?.model ?? 'unknown'}), Linux ${release()}`,
-    method: `${rounds} interleaved rounds of ${seconds} s, wrk with ${VICTIM_CONNECTIONS} connections on the victim and ${ATTACKERS} on the neighbour, header values of 4 KB that never repeat`,
+    method: `${rounds} interleaved rounds of ${seconds} s, wrk with ${VICTIM_CONNECTIONS} connections on the victim and ${ATTACKERS} on the neighbour, header values that never repeat`,
     cases,
   };
   say(`\n${renderColumns(REGEX_COLUMNS, cases.map((each) => regexRow(each, (text) => text)))}`);
@@ -86,7 +86,7 @@ async function measure(folder: string, threads: number, attack: RegexAttack): Pr
   const figures = { quiet: empty(), hostile: empty(), innocent: empty() };
   const script = join(folder, 'attacker.lua');
   const run = async (kind: keyof typeof figures, url?: string, perSecond?: number): Promise<number> => {
-    if (url !== undefined) await writeFile(script, renderAttacker(perSecond));
+    if (url !== undefined) await writeFile(script, renderAttacker(attack.bytes, perSecond));
     const neighbour = url === undefined ? undefined : wrk(url, { connections: ATTACKERS, seconds: seconds + 1, script });
     const [victim, calls] = await Promise.all([wrk(callUrl(VICTIM_VIP), { connections: VICTIM_CONNECTIONS, seconds }), neighbour]);
     note(figures[kind], victim, calls);

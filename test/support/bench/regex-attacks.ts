@@ -1,28 +1,39 @@
+import { regexReach } from '../../../src/model/regex-reach.ts';
 import type { Route, RouteTable } from '../../../src/model/route-table.ts';
 import { aRoute, anEndpoint, aVersion } from '../route-tables.ts';
 import { SERVER_PORT, SERVERS } from './bench-servers.ts';
 import { benchTable, LISTEN, PLAIN } from './bench-table.ts';
 
-/** Regexes that backtrack without end on a long row of `a` which does not end as they want. */
-const CATASTROPHIC = ['(a+)+$', '(a|aa)+$', '(a*)*b', '^(([a-z])+.)+[A-Z]([a-z])+$', '(.*a){20}[^a]$', '(?:a?){64}a{64}[b-c]$'] as const;
+/** Regexes that backtrack without end, or nearly so, on a row of `a` which does not end as they want; each in another way. */
+const CATASTROPHIC = ['(a+)+$', '^(([a-z])+.)+[A-Z]([a-z])+$', '(.*a){20}[^a]$', '(?:a?){64}a{64}[b-c]$', '(?:a|a){11}[b-c]', 'a{0,60}a{0,60}[bc]', '[ab]*a[bc]'] as const;
 /** Looks at the same value and does not match either. */
 const INNOCENT = '^b[0-9]{4}$';
 /** The most versions that a route may have: HAProxy tries the regexes of all, in order, until one matches. */
 const MOST_VERSIONS = 16;
 
-/** What the hostile tenant's route asks, and what an innocent route with as many versions asks instead. */
+const LONG_BYTES = 4000;
+
+/** What the hostile tenant's route asks, what an innocent route with as many versions asks instead, and how long the values are. */
 export interface RegexAttack {
   readonly name: string;
   readonly hostile: readonly string[];
   readonly innocent: readonly string[];
+  readonly bytes: number;
 }
 
-const attack = (name: string, hostile: readonly string[]): RegexAttack => ({ name, hostile, innocent: hostile.map(() => INNOCENT) });
+const attack = (name: string, hostile: readonly string[], bytes: number): RegexAttack => ({ name: `${name}, ${bytes} bytes`, hostile, innocent: hostile.map(() => INNOCENT), bytes });
 
-/** Each regex alone, then all at once on the most versions that a route may have. */
+const everywhere = Array.from({ length: MOST_VERSIONS }, (_, index) => CATASTROPHIC[index % CATASTROPHIC.length] ?? '');
+
+/** The longest values that the regexes are matched against at all. */
+const reachOf = (patterns: readonly string[]): number => Math.min(LONG_BYTES, regexReach(patterns.map((match) => aVersion('v', [], { match }))) ?? LONG_BYTES);
+
+/** Values of 4 KB, then each regex with the longest values that reach it, then all at once on the most versions that a route may have. */
 export const REGEX_ATTACKS: readonly RegexAttack[] = [
-  ...CATASTROPHIC.map((pattern) => attack(pattern, [pattern])),
-  attack(`${MOST_VERSIONS} versions of them`, Array.from({ length: MOST_VERSIONS }, (_, index) => CATASTROPHIC[index % CATASTROPHIC.length] ?? '')),
+  attack(CATASTROPHIC[0], [CATASTROPHIC[0]], LONG_BYTES),
+  ...CATASTROPHIC.map((pattern) => attack(pattern, [pattern], reachOf([pattern]))),
+  attack(`${MOST_VERSIONS} versions of them`, everywhere, LONG_BYTES),
+  attack(`${MOST_VERSIONS} versions of them`, everywhere, reachOf(everywhere)),
 ];
 
 export const ATTACKED_HEADER = 'X-User';
@@ -52,16 +63,17 @@ export function attackTable({ hostile, innocent }: RegexAttack): RouteTable {
 }
 
 /**
- * wrk's script of an attacker: a value of 4 KB that is another one in each call, so that no cache of results helps.
+ * wrk's script of an attacker: a value of that length that is another one in each call, so that no cache of results helps.
  * `perSecond`: as often as that in all, the calls that come late are made up for; absent: as fast as they are answered.
  */
-export const renderAttacker = (perSecond?: number): string => `local row = string.rep("a", 4000)
-local calls = 0
+export const renderAttacker = (bytes: number, perSecond?: number): string => `local calls = 0
 math.randomseed(os.time())
-local mark = tostring(math.random(1000000))
+local begin_at = math.random(1000000)
+local row = string.rep("a", ${bytes})
 request = function()
   calls = calls + 1
-  return wrk.format(nil, nil, { ["${ATTACKED_HEADER}"] = row .. "!" .. mark .. calls })
+  local mark = "!" .. begin_at + calls
+  return wrk.format(nil, nil, { ["${ATTACKED_HEADER}"] = row:sub(#mark + 1) .. mark })
 end
 ${perSecond === undefined ? '' : renderPace(perSecond)}`;
 

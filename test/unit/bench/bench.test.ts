@@ -133,8 +133,8 @@ describe('what is compared', () => {
       const { routes } = attackTable(attack);
       expect(routes.map(({ name, versions }) => [name, versions.length])).toEqual([['hostile', attack.hostile.length], ['innocent', attack.hostile.length], ['victim', 1]]);
     }
-    expect(renderAttacker()).not.toContain('delay');
-    expect(renderAttacker(4000)).toContain('asked * 0.250000');
+    expect(renderAttacker(64)).not.toContain('delay');
+    expect(renderAttacker(64, 4000)).toContain('asked * 0.250000');
   });
 });
 
