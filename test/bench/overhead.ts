@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -159,6 +159,7 @@ async function describePrograms(withEnvoy: boolean): Promise<string> {
 }
 
 async function writeDocs(result: OverheadResult): Promise<void> {
+  await mkdir(join(ROOT, 'test/bench/results'), { recursive: true });
   await writeFile(join(ROOT, 'test/bench/results/overhead.json'), `${JSON.stringify(result, undefined, 1)}\n`);
   await writeFile(join(ROOT, 'docs/overhead.svg'), await plotOverhead(result));
   const tables = result.cases.map((each) => `**${describeRoutes(each.routes)}, ${each.load}**\n\n${renderTable(COLUMNS, tabulate(each))}`);

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -114,6 +114,7 @@ function note(figures: { requestsPerSecond: number[]; p99Ms: number[]; neighbour
 }
 
 async function writeDocs(result: RegexResult): Promise<void> {
+  await mkdir(join(ROOT, 'test/bench/results'), { recursive: true });
   await writeFile(join(ROOT, 'test/bench/results/regex.json'), `${JSON.stringify(result, undefined, 1)}\n`);
   const page = join(ROOT, 'docs/performance.md');
   const code = (text: string): string => `\`${text.replaceAll('|', String.raw`\|`)}\``;
