@@ -6,6 +6,7 @@ import { REFUSALS, type RefusalCode } from '../model/refusal.ts';
 import type { Caller, Endpoint, Route, RouteTable } from '../model/route-table.ts';
 import { hasFeed } from './render-log.ts';
 import { backendNames, frontendName } from './section-names.ts';
+import { endpointKey } from './servers.ts';
 
 /**
  * How a server failed a call. `server-error`: it answered with a 5xx. `connect-failed`: after all retries. `reset`: it ended before a complete
@@ -60,7 +61,7 @@ export function parseLogLine(line: string, names: LogNames): FinishedCall | unde
   const version = found.versions.get(backend);
   const refusal = reasonOf(reason, backend) ?? (http ? undefined : tcpReason(state, server, retries));
   const pod = names.callers.get(caller);
-  const endpoint = found.servers.get(server);
+  const endpoint = found.servers.get(endpointKey(server) ?? '');
   const [method, path] = http && rest.length >= 11 ? [rest[10] ?? '', rest.slice(11).join(' ')] : [undefined, undefined];
   const failure = version === undefined ? undefined : failureOf({ http, state, status: code, ...(refusal === undefined ? {} : { reason: refusal }) });
   const aborted = /^[Cc]/.test(state) ? 'client' : failure === 'aborted' || (failure === 'timeout' && state.endsWith('D')) ? 'server' : undefined;

@@ -3,6 +3,7 @@ import { listenerKey } from '../model/proxy.ts';
 import type { RouteTable, Tier } from '../model/route-table.ts';
 import { REFUSAL_BACKENDS } from './render-global.ts';
 import { backendNames, frontendName } from './section-names.ts';
+import { endpointKey } from './servers.ts';
 
 type Row = Readonly<Record<string, string>>;
 
@@ -27,7 +28,7 @@ export function parseStats(csv: string, table: RouteTable, refusedTable = ''): C
       const tiers = new Map([...version.active, ...version.backup].map(({ address, port, tier }) => [listenerKey(address, port), tier]));
       let fromServers = 0;
       for (const row of bySection.get(section) ?? []) {
-        const tier = tiers.get(row['svname'] ?? '');
+        const tier = tiers.get(endpointKey(row['svname'] ?? '') ?? '');
         if (tier === undefined) continue;
         answered[tier] = (answered[tier] ?? 0) + (route.protocol === 'http' ? answers(row) : number(row, 'lbtot'));
         fromServers += number(row, 'hrsp_5xx');
@@ -60,7 +61,7 @@ const COLUMNS: ReadonlySet<string> = new Set(['pxname', 'svname', 'req_tot', 'st
 function parseRows(csv: string): readonly Row[] {
   const [head = '', ...lines] = csv.split('\n').filter((line) => line !== '');
   const columns = head.replace(/^# /, '').split(',').flatMap((name, index) => (COLUMNS.has(name) ? [{ name, index }] : []));
-  // No field that is read here can hold a comma or a quote: section names are labels, server names addresses.
+  // No field that is read here can hold a comma or a quote: section names are labels, server names addresses and a word.
   return lines.map((line) => {
     const fields = line.split(',');
     return Object.fromEntries(columns.map(({ name, index }) => [name, fields[index] ?? '']));

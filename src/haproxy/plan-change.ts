@@ -1,7 +1,8 @@
 import { byCodeUnit } from '../model/names.ts';
-import { configDigest } from './render-config.ts';
+import { FIRST_MAP, type WantedServers } from './plan-servers.ts';
+import { configDigest, isSetAtRunTime } from './render-config.ts';
 import type { RenderedConfig } from './render-config.ts';
-import { IDENTITY_MAP, isLiveMap } from './render-maps.ts';
+import { IDENTITY_MAP, isChoiceMap, isLiveMap } from './render-maps.ts';
 import { parseRouteComment } from './section-names.ts';
 
 /** What brings a running HAProxy from one state to another, in order. A step is data; `io/` holds its effect. */
@@ -10,11 +11,23 @@ export type Step =
   | { readonly kind: 'replace-map'; readonly file: string; readonly content: string }
   /** Writes these files (haproxy.cfg last), then removes those. */
   | { readonly kind: 'write-files'; readonly write: ReadonlyMap<string, string>; readonly remove: readonly string[] }
+  /** Brings the servers of this backend in the running worker; haproxy.cfg follows. */
+  | { readonly kind: 'servers'; readonly backend: string; readonly wanted: WantedServers }
   | { readonly kind: 'reload'; readonly reason: string };
 
 /** One step for the log. */
-export const describeStep = (step: Step): string =>
-  step.kind === 'reload' ? `reload (${step.reason})` : step.kind === 'replace-map' ? `${step.file} replaced` : `${step.write.size} files written`;
+export function describeStep(step: Step): string {
+  switch (step.kind) {
+    case 'replace-map':
+      return `${step.file} replaced`;
+    case 'write-files':
+      return `${step.write.size} files written`;
+    case 'servers':
+      return `servers of ${step.backend} changed`;
+    case 'reload':
+      return `reload (${step.reason})`;
+  }
+}
 
 export const CONFIG_FILE = 'haproxy.cfg';
 
@@ -34,10 +47,15 @@ export function planChange(applied: RenderedConfig, desired: RenderedConfig): re
   if (applied === desired) return [];
   const replace = (file: string, content: string): Step => ({ kind: 'replace-map', file, content });
   const exceptions = [...desired.files]
-    .filter(([file, content]) => file !== IDENTITY_MAP && isLiveMap(file) && applied.files.has(file) && applied.files.get(file) !== content)
+    .filter(([file, content]) => isLiveMap(file) && file !== IDENTITY_MAP && file !== FIRST_MAP && !isChoiceMap(file) && applied.files.has(file) && applied.files.get(file) !== content)
     .sort(([a], [b]) => byCodeUnit(a, b))
     .map(([file, content]) => replace(file, content));
-  const reason = reloadReason(applied, desired);
+  const reason = applied.digest === desired.digest ? undefined : reloadReason(applied, desired);
+  // A choice may name a backend that comes with the reload: then it comes with it too.
+  const choices = [...desired.files]
+    .filter(([file, content]) => reason === undefined && isChoiceMap(file) && applied.files.get(file) !== content)
+    .sort(([a], [b]) => byCodeUnit(a, b))
+    .map(([file, content]) => replace(file, content));
   const awaited = reason !== undefined && [...desired.files.keys()].some((file) => isNewAcl(file, applied));
   const [known, wanted] = [applied.files.get(IDENTITY_MAP), desired.files.get(IDENTITY_MAP)];
   const live: Step[] = [...exceptions];
@@ -47,7 +65,7 @@ export function planChange(applied: RenderedConfig, desired: RenderedConfig): re
     if (first) live.unshift(replace(IDENTITY_MAP, lasting));
     if (!awaited && !(first && lasting === wanted)) live.push(replace(IDENTITY_MAP, wanted));
   }
-  if (reason === undefined) return live;
+  if (reason === undefined) return [...live, ...choices, ...serverSteps(applied, desired)];
   const before = filesOf(applied);
   const after = filesOf(desired);
   const write = new Map([...after].filter(([file, content]) => before.get(file) !== content));
@@ -67,15 +85,28 @@ function isNewAcl(file: string, applied: RenderedConfig): boolean {
   return stem !== undefined && !applied.files.has(file) && applied.config.includes(`\nfrontend ${stem} from `);
 }
 
-/** Why a worker loaded with `applied` cannot become `desired` by commands; undefined when it can. */
-function reloadReason(applied: RenderedConfig, desired: RenderedConfig): string | undefined {
+/** The backends whose servers differ. A route that did not change has the very same ones. */
+function serverSteps(applied: RenderedConfig, desired: RenderedConfig): readonly Step[] {
+  return [...desired.servers].flatMap(([backend, wanted]): Step[] => {
+    const before = applied.servers.get(backend);
+    return before !== undefined && isSameServers(before, wanted) ? [] : [{ kind: 'servers', backend, wanted }];
+  });
+}
+
+const isSameServers = (a: WantedServers, b: WantedServers): boolean =>
+  a === b || (a.first === b.first && a.servers.length === b.servers.length && a.servers.every(({ name }, i) => name === b.servers[i]?.name));
+
+/** Lines that a running worker is not loaded for. */
+const isStructure = (line: string): boolean => !line.startsWith('  server ') && !isSetAtRunTime(line);
+
+/** Why a worker loaded with `applied` cannot become `desired` by commands. */
+function reloadReason(applied: RenderedConfig, desired: RenderedConfig): string {
   const structural = ({ files }: RenderedConfig): string[] => [...files.keys()].filter((file) => !isLiveMap(file));
   const names = new Set([...structural(applied), ...structural(desired)]);
   const changedFiles = [...names].filter((file) => applied.files.get(file) !== desired.files.get(file)).sort(byCodeUnit);
-  if (applied.config === desired.config && changedFiles.length === 0) return undefined;
 
-  const before = sectionsOf(applied.config);
-  const after = sectionsOf(desired.config);
+  const before = sectionsOf(applied.config, isStructure);
+  const after = sectionsOf(desired.config, isStructure);
   const added = [...after.keys()].filter((name) => !before.has(name));
   const removed = [...before.keys()].filter((name) => !after.has(name));
   const changed = [...after].filter(([name, text]) => before.has(name) && before.get(name) !== text).map(([name]) => name);
@@ -96,8 +127,8 @@ const describe = (verb: string, names: readonly string[]): readonly string[] => 
 
 const GLOBAL_SECTION = 'global settings';
 
-/** The text that belongs to each route, and `global settings` before the first; the digest line left out. */
-export function sectionsOf(config: string): ReadonlyMap<string, string> {
+/** The text that belongs to each route, and `global settings` before the first; the digest line left out, and lines not to be `kept`. */
+export function sectionsOf(config: string, kept: (line: string) => boolean = () => true): ReadonlyMap<string, string> {
   const digest = configDigest(config);
   const sections = new Map<string, string>();
   let name = GLOBAL_SECTION;
@@ -109,7 +140,7 @@ export function sectionsOf(config: string): ReadonlyMap<string, string> {
       name = route;
       text = [];
     }
-    if (line !== `  description ${digest}` && line !== '') text.push(line);
+    if (line !== `  description ${digest}` && line !== '' && kept(line)) text.push(line);
   }
   sections.set(name, text.join('\n'));
   return sections;

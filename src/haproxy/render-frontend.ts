@@ -7,7 +7,7 @@ import type { RenderOptions } from './render-options.ts';
 import { DEFAULT_REQUEST_MS } from './render-global.ts';
 import { hasFeed, REASON_VARIABLE, renderLog } from './render-log.ts';
 import { renderRateLimit } from './render-rate-limit.ts';
-import { exceptionsMap, headerMap, HOST, IDENTITY_MAP, sharesMap, TRUSTED, UNKNOWN } from './render-maps.ts';
+import { drawsOf, exceptionsMap, headerMap, HOST, IDENTITY_MAP, sharesMap, TRUSTED, UNKNOWN } from './render-maps.ts';
 import { accountExceptionsMap } from './render-tokens.ts';
 import { backendNames, frontendName } from './section-names.ts';
 
@@ -102,7 +102,7 @@ function renderChoice(route: Route): readonly string[] {
     case 'fixed':
       return otherwise(choice.version);
     case 'weighted':
-      return [`  use_backend %[rand(${choice.total}),map_int(${sharesMap(route)})]`, ...otherwise(choice.otherwise)];
+      return [`  use_backend %[rand(${drawsOf(route)}),map_int(${sharesMap(route)})]`, ...otherwise(choice.otherwise)];
     case 'header': {
       const header = `req.fhdr(${quoteArgument(choice.header)})`;
       const reach = regexReach(route.versions);

@@ -8,6 +8,7 @@ import { BREAKER_SCRIPT, renderBreakerRules } from './render-breakers.ts';
 import { HOLD_SCRIPT } from './render-maps.ts';
 import { CONTRADICTED, renderTokenRules, TOKEN_SCRIPT } from './render-tokens.ts';
 import { INTERNAL_FRONTEND } from './section-names.ts';
+import { CHECK } from './servers.ts';
 
 /** Defaults of the CRD; a route's backend repeats only what differs. */
 export const DEFAULT_CONNECT_MS = 250;
@@ -63,7 +64,7 @@ export function renderGlobal(options: RenderOptions, count: { readonly binds: nu
 const failure = (code: RefusalCode): string =>
   `  http-error status ${REFUSALS[code].status} content-type text/plain hdr ${REASON_HEADER} ${code} string "${REFUSALS[code].text}\\n"`;
 
-const TCP_VERSION = ['  option redispatch 1', '  option allbackups', '  hash-type consistent'];
+const TCP_VERSION = ['  option redispatch 1', '  option allbackups', '  hash-type consistent', `  default-server ${CHECK}`];
 
 /**
  * Named defaults. What every http route does to a request stands here once.
@@ -82,6 +83,7 @@ export function renderDefaults(options: RenderOptions, breakers: ReadonlySet<Pro
     '  option allbackups',
     '  http-reuse always',
     '  hash-type consistent',
+    `  default-server ${CHECK}`,
     '  http-response del-header x-onehop- -m beg',
     failure('upstream-reset'),
     failure('upstream-timeout'),

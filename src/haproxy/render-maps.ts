@@ -1,5 +1,6 @@
 import ipaddr from 'ipaddr.js';
 import type { CallerTable, Route } from '../model/route-table.ts';
+import { FIRST_MAP } from './plan-servers.ts';
 import { label } from './quote.ts';
 import { BREAKER_MAP } from './render-breakers.ts';
 import { backendNames, frontendName } from './section-names.ts';
@@ -28,9 +29,15 @@ export const exceptionsMap = (route: Route): string =>
 export const sharesMap = (route: Route): string => `maps/${frontendName(route)}.shares.map`;
 export const headerMap = (route: Route): string => `maps/${frontendName(route)}.header.map`;
 
+/** Maps of an ACL's exceptions. */
+export const isAclMap = (file: string): boolean => /\.(?:denied|allowed)(?:-accounts)?\.map$/.test(file);
+
+/** Maps that choose a version: their values are names of backends. */
+export const isChoiceMap = (file: string): boolean => /\.(?:shares|header)\.map$/.test(file);
+
 /** True for the maps that are brought to a running worker by commands; a change of any other file needs a reload. */
 export const isLiveMap = (file: string): boolean =>
-  file === IDENTITY_MAP || file === ACCOUNTS_MAP || file === BREAKER_MAP || /\.(?:denied|allowed)(?:-accounts)?\.map$/.test(file);
+  file === IDENTITY_MAP || file === ACCOUNTS_MAP || file === BREAKER_MAP || file === FIRST_MAP || isAclMap(file) || isChoiceMap(file);
 
 /** Why a pattern cannot stand in a map file: its key ends at the first blank, and the file at a line's end. */
 export function unfitForMap(pattern: string): string | undefined {
@@ -59,16 +66,25 @@ export function renderIdentities(callers: CallerTable): string {
 export const renderExceptions = (route: Route): string =>
   lines(route.access.exceptions.filter((address) => ipaddr.isValid(address)).map((address) => [address, 'exception']));
 
-/** Share of each version as ranges of `rand(total)`: `0:49 shop.cart.v1`. */
+/** Draws of a route whose shares are counts of endpoints: a fixed number, so that the rule stays as it is while endpoints come and go. */
+const DRAWS = 1_000_000;
+
+/** Upper bound of a route's random draw. */
+export const drawsOf = ({ rule, choice }: Route): number => (rule.type === 'Percentage' && choice.kind === 'weighted' ? choice.total : DRAWS);
+
+/** Share of each version as ranges of `rand(draws)`: `0:49 shop.cart.v1`. */
 export function renderShares(route: Route): string {
-  if (route.choice.kind !== 'weighted') return '';
+  const { choice } = route;
+  if (choice.kind !== 'weighted') return '';
   const names = backendNames(route);
+  const draws = drawsOf(route);
   let from = 0;
   const entries: [string, string][] = [];
-  for (const { below, version } of route.choice.shares) {
+  for (const { below, version } of choice.shares) {
     const name = names[version];
-    if (name !== undefined && below > from) entries.push([`${from}:${below - 1}`, name]);
-    from = Math.max(from, below);
+    const to = Math.round((below / choice.total) * draws);
+    if (name !== undefined && to > from) entries.push([`${from}:${to - 1}`, name]);
+    from = Math.max(from, to);
   }
   return lines(entries);
 }

@@ -1,8 +1,10 @@
 import { mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { CONFIG_FILE } from '../plan-change.ts';
+import { FIRST_MAP } from '../plan-servers.ts';
 import { parseMap } from '../parse-answers.ts';
-import type { RenderedConfig } from '../render-config.ts';
+import { parseServers } from '../parse-server-states.ts';
+import { configDigest, type RenderedConfig } from '../render-config.ts';
 import { isLiveMap } from '../render-maps.ts';
 import { askCli } from './cli-socket.ts';
 
@@ -41,7 +43,8 @@ export async function readFiles(dir: string): Promise<RenderedConfig | undefined
   const scripts = (await readdir(dir)).filter((name) => name.endsWith('.lua'));
   const files = new Map<string, string>();
   for (const file of [...maps, ...scripts].sort()) files.set(file, await readFile(join(dir, file), 'utf8'));
-  return { config, files };
+  const digest = configDigest(config) ?? '';
+  return { config, digest, files, servers: parseServers(config, files.get(FIRST_MAP) ?? '') };
 }
 
 /** The same files, live maps as the running worker has them: an agent may have ended between the command and the write. */

@@ -17,7 +17,7 @@ import { buildLogNames, parseLogLine, type LogNames } from '../parse-log-line.ts
 import { parseStats } from '../parse-stats.ts';
 import { countsRefused, REFUSED_TABLE } from '../render-breakers.ts';
 import { rememberRender } from '../remember-render.ts';
-import { configDigest, renderConfig, type RenderedConfig } from '../render-config.ts';
+import { renderConfig, type RenderedConfig } from '../render-config.ts';
 import type { RenderOptions } from '../render-options.ts';
 import { hasFeed } from '../render-log.ts';
 import { frontendName } from '../section-names.ts';
@@ -46,6 +46,7 @@ export interface HaproxyProxyParts {
 }
 
 const WATCH_MS = 150;
+const TIDY_MS = 1_000;
 
 /** Brings the node's HAProxy to a table, and finds the routes that it cannot serve. */
 export class HaproxyProxy implements Proxy {
@@ -68,6 +69,7 @@ export class HaproxyProxy implements Proxy {
   #missed = 0;
   readonly #timer: NodeJS.Timeout | undefined;
   readonly #watch: WorkerWatch | undefined;
+  #tidying: NodeJS.Timeout | undefined;
 
   constructor(parts: HaproxyProxyParts) {
     this.#parts = parts;
@@ -79,7 +81,7 @@ export class HaproxyProxy implements Proxy {
     const carry = new WorkerBreakers({ ask: (command) => askCli(master.statsSocket, command), render });
     this.#breakers = carry;
     if (attach) {
-      const expected = (): string | undefined => (this.#busy > 0 || this.#running.applied === undefined ? undefined : configDigest(this.#running.applied.config));
+      const expected = (): string | undefined => (this.#busy > 0 || this.#running.applied === undefined ? undefined : this.#running.applied.digest);
       const watch = new WorkerWatch({ look: () => master.look(), expected, onTrouble: (why) => events.onTrouble(why) });
       this.#watch = watch;
       this.#running = new RunningHaproxy({ master, attach, render, events, onWorker, carry, check: this.#check, trouble: () => watch.trouble });
@@ -94,8 +96,21 @@ export class HaproxyProxy implements Proxy {
     return this.#running.adopt();
   }
 
-  apply(table: RouteTable): Promise<readonly Problem[]> {
-    return this.#alone(() => this.#apply(table));
+  async apply(table: RouteTable): Promise<readonly Problem[]> {
+    const problems = await this.#alone(() => this.#apply(table));
+    this.#tidySoon();
+    return problems;
+  }
+
+  /** Servers change faster than a file of megabytes should be written, and some leave after their last call. */
+  #tidySoon(): void {
+    if (this.#closed || !this.#running.isUntidy || this.#tidying !== undefined) return;
+    this.#tidying = setTimeout(() => {
+      this.#tidying = undefined;
+      void this.#alone(() => this.#running.tidy())
+        .catch((error: unknown) => this.#parts.events.onFault(`the configuration on disk is behind: ${messageOf(error)}`))
+        .finally(() => this.#tidySoon());
+    }, TIDY_MS).unref();
   }
 
   listeners(): ReadonlySet<string> {
@@ -135,10 +150,12 @@ export class HaproxyProxy implements Proxy {
     if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#timer);
+    clearTimeout(this.#tidying);
     this.#watch?.close();
     this.#breakers.close();
     await this.#alone(async () => {
       const { master, attach, lock, tokens } = this.#parts;
+      await this.#running.tidy().catch(() => undefined);
       const running = (await master.processes()) ?? this.#running.processes;
       if (!how.leaveRunning && !attach) await master.stop(running?.master, how.drainMs);
       this.#feed.close();

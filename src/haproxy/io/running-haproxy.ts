@@ -9,14 +9,16 @@ import { lastAlert } from '../describe-refusal.ts';
 import { isSameWorker, parseListeners, type Processes, type Worker } from '../parse-answers.ts';
 import { messageOf } from '../../model/coded-error.ts';
 import type { FinishedCall } from '../parse-log-line.ts';
-import { describeStep, filesOf, planChange } from '../plan-change.ts';
+import { CONFIG_FILE, describeStep, filesOf, planChange } from '../plan-change.ts';
 import type { Step } from '../plan-change.ts';
-import { configDigest, type RenderedConfig } from '../render-config.ts';
+import { FIRST_MAP } from '../plan-servers.ts';
+import type { RenderedConfig } from '../render-config.ts';
 import type { RenderOptions } from '../render-options.ts';
 import { STATS_SOCKET } from '../render-global.ts';
 import type { CheckConfig } from './check-config.ts';
 import { replaceMap } from './cli-socket.ts';
 import { readFiles, readLiveMaps, writeFiles } from './config-files.ts';
+import { LiveServers } from './live-servers.ts';
 import type { Master, Outcome } from './master.ts';
 
 export interface HaproxyEvents {
@@ -75,17 +77,22 @@ export type Refused = { readonly ok: false; readonly rejected: boolean; readonly
 export type Applied = { readonly ok: true } | Refused;
 
 /** Stands for whatever a worker runs that is not what lies on disk: only a reload leads out of it. */
-const UNKNOWN: RenderedConfig = { config: '', files: new Map() };
+const UNKNOWN: RenderedConfig = { config: '', digest: '', files: new Map(), servers: new Map() };
 
 /** The HAProxy of a run dir, spawned, adopted or attached: what it runs, and how it is brought to something else. */
 export class RunningHaproxy {
   readonly #parts: RunningHaproxyParts;
   #applied: RenderedConfig | undefined;
   #processes: Processes | undefined;
+  readonly #servers: LiveServers;
+  /** What a configuration of this digest binds: megabytes are read once. */
+  #binds: { readonly digest: string; readonly keys: ReadonlySet<string> } | undefined;
+  /** Servers changed since haproxy.cfg was written. */
+  #unstored = false;
   /** Attached: the worker that `#applied` speaks of. */
   #worker: Worker | undefined;
   /** A candidate that passed the check and did not start beside a running worker: unchanged it is not tried again. */
-  #failed: { readonly digest: string | undefined; readonly refused: Refused } | undefined;
+  #failed: { readonly digest: string; readonly refused: Refused } | undefined;
   #startedAtMs = 0;
   #backoffMs = 0;
   #restarts = 0;
@@ -95,6 +102,7 @@ export class RunningHaproxy {
 
   constructor(parts: RunningHaproxyParts) {
     this.#parts = parts;
+    this.#servers = new LiveServers(parts.master.statsSocket);
   }
 
   get applied(): RenderedConfig | undefined {
@@ -106,7 +114,9 @@ export class RunningHaproxy {
   }
 
   listeners(): ReadonlySet<string> {
-    return this.#processes === undefined || this.#applied === undefined ? new Set() : parseListeners(this.#applied.config);
+    if (this.#processes === undefined || this.#applied === undefined) return new Set();
+    if (this.#binds?.digest !== this.#applied.digest) this.#binds = { digest: this.#applied.digest, keys: parseListeners(this.#applied.config) };
+    return this.#binds.keys;
   }
 
   status(): HaproxyStatus {
@@ -147,8 +157,9 @@ export class RunningHaproxy {
   async #takeOver(worker: Worker): Promise<void> {
     const { master, render } = this.#parts;
     const disk = await readFiles(render.runDir);
-    const same = disk !== undefined && worker.digest === configDigest(disk.config);
-    this.#applied = same ? { config: disk.config, files: await readLiveMaps(master.statsSocket, disk.files) } : UNKNOWN;
+    const same = disk !== undefined && worker.digest === disk.digest;
+    this.#applied = same ? { ...disk, files: await readLiveMaps(master.statsSocket, disk.files) } : UNKNOWN;
+    if (same) await this.#servers.read();
     this.#worker = worker;
     this.#startedAtMs = Date.now();
     this.#parts.onWorker();
@@ -160,7 +171,7 @@ export class RunningHaproxy {
     const running = (await this.refresh()) && (!attach || (await this.#recognize()));
     const applied = running ? this.#applied : undefined;
     const steps = applied === undefined ? undefined : planChange(applied, desired);
-    const digest = configDigest(desired.config);
+    const { digest } = desired;
     if (running && this.#failed !== undefined && this.#failed.digest === digest) return this.#failed.refused;
     if (steps === undefined || steps.some((step) => step.kind === 'reload')) {
       const rejection = await this.#parts.check(desired);
@@ -185,6 +196,7 @@ export class RunningHaproxy {
   async #execute(steps: readonly Step[], desired: RenderedConfig): Promise<Outcome> {
     const { master, render } = this.#parts;
     const before = this.#applied;
+    const servers = steps.flatMap((step) => (step.kind === 'servers' ? [[step.backend, step.wanted] as const] : []));
     for (const step of steps) {
       switch (step.kind) {
         case 'replace-map':
@@ -198,7 +210,10 @@ export class RunningHaproxy {
           }
           break;
         case 'write-files':
-          await writeFiles(render.runDir, step.write, []);
+          await writeFiles(render.runDir, this.#unstored ? filesOf(desired) : step.write, []);
+          break;
+        case 'servers':
+          // All at once, below.
           break;
         case 'reload': {
           const outcome = await this.#reload(desired, before, step.reason);
@@ -208,14 +223,24 @@ export class RunningHaproxy {
         }
       }
     }
-    return { ok: true };
+    if (servers.length === 0) return { ok: true };
+    try {
+      await this.#servers.bring(servers);
+      this.#unstored = true;
+      return { ok: true };
+    } catch (error) {
+      this.#parts.events.onFault(`servers were not changed at run time (${messageOf(error)}); reloading`);
+      await writeFiles(render.runDir, filesOf(desired));
+      return this.#reload(desired, before, 'servers could not be changed at run time');
+    }
   }
 
   async #reload(desired: RenderedConfig, before: RenderedConfig | undefined, reason: string): Promise<Outcome> {
     const { master, render } = this.#parts;
     await this.#parts.carry.save();
-    const outcome = await master.reload(configDigest(desired.config) ?? '', RELOAD_TIMEOUT_MS);
+    const outcome = await master.reload(desired.digest, RELOAD_TIMEOUT_MS);
     if (outcome.ok) {
+      this.#loaded(desired);
       this.#reloads++;
       this.#lastReloadReason = reason;
       this.#parts.onWorker();
@@ -236,16 +261,36 @@ export class RunningHaproxy {
     }
   }
 
+  /** A worker runs exactly what lies on disk. */
+  #loaded(desired: RenderedConfig): void {
+    this.#servers.loaded(desired);
+    this.#unstored = false;
+  }
+
+  /** Whether something is left to be done when there is time: haproxy.cfg to be written, servers to be deleted. */
+  get isUntidy(): boolean {
+    return this.#unstored || this.#servers.leaving > 0;
+  }
+
+  /** Does it. @throws Error when the disk is full or HAProxy does not answer */
+  async tidy(): Promise<void> {
+    const { render } = this.#parts;
+    if (this.#applied === undefined || this.#applied.config === '') return;
+    if (this.#unstored) await writeFiles(render.runDir, new Map([[FIRST_MAP, this.#applied.files.get(FIRST_MAP) ?? ''], [CONFIG_FILE, this.#applied.config]]));
+    this.#unstored = false;
+    if (this.#servers.leaving > 0) await this.#servers.sweep();
+  }
+
   /** Nothing runs: writes all files and spawns, or, attached, waits for the other supervisor to start it. */
   async #start(desired: RenderedConfig): Promise<Outcome> {
     const { master, render, attach } = this.#parts;
     const onDisk = await readFiles(render.runDir);
     const stale = [...(onDisk?.files.keys() ?? [])].filter((file) => !desired.files.has(file));
     await writeFiles(render.runDir, filesOf(desired), stale);
-    const digest = configDigest(desired.config) ?? '';
-    const outcome = attach ? await this.#meetAttached(desired) : await master.start(digest, START_TIMEOUT_MS);
+    const outcome = attach ? await this.#meetAttached(desired) : await master.start(desired.digest, START_TIMEOUT_MS);
     if (outcome.ok) {
       this.#startedAtMs = Date.now();
+      if (!attach) this.#loaded(desired);
       this.#parts.onWorker();
       await this.#restoreState();
     } else if (!attach && this.#applied !== undefined && this.#applied.config !== '') await writeFiles(render.runDir, filesOf(this.#applied));

@@ -24,7 +24,7 @@ function expectUseful({ code, object, field = '', message, remedy, origin }: Pro
 const DIRECTIVE = /^(?:|# ServiceRoute [\x20-\x7e]+|(?:frontend|backend) [A-Za-z0-9_.-]+ from [a-z-]+| {2}[a-z][a-z0-9_-]*(?: .*)?)$/;
 /** What may begin a route's line. */
 const DIRECTIVES = new Set(
-  'bind timeout tcp-request http-request http-response http-after-response use_backend default_backend balance retries retry-on default-server server acl option stick-table log log-format log-format-sd description hash-type tcp-response filter'.split(' '),
+  'bind timeout tcp-request http-request http-response http-after-response use_backend default_backend balance retries retry-on default-server server use-server acl option stick-table log log-format log-format-sd description hash-type tcp-response filter'.split(' '),
 );
 
 /** What got out of its place; undefined: nothing did, and the other tenant's part is as it was, byte for byte. */

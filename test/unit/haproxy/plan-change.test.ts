@@ -26,13 +26,14 @@ describe('planChange', () => {
     ['an ACL is turned over', render([route('a', acl(['10.9.9.9']))]), render([route('a', acl(['10.9.9.9'], false))]), ['write maps/shop.a.allowed.map maps/shop.a.allowed-accounts.map haproxy.cfg; remove maps/shop.a.denied-accounts.map maps/shop.a.denied.map', 'reload: changed shop/a']],
     ['a route comes, with a pod', render([route('a')]), render([route('a'), route('b')], ['10.9.9.9']), ['map maps/accounts.map', 'map maps/callers.map', 'write maps/callers.map maps/accounts.map haproxy.cfg; remove ', 'reload: added shop/b']],
     ['routes go', render([route('a'), route('b'), route('c'), route('d'), route('e')]), render([route('e')]), ['write haproxy.cfg; remove ', 'reload: removed shop/a shop/b shop/c and 1 more']],
-    ['a weight changes', render([route('a', weights(50))]), render([route('a', weights(60))]), ['write maps/shop.a.shares.map haproxy.cfg; remove ', 'reload: changed maps/shop.a.shares.map']],
+    ['a weight changes', render([route('a', weights(50))]), render([route('a', weights(60))]), ['map maps/shop.a.shares.map']],
     ['a port changes', render([route('a')]), render([route('a', { listen: 81 })]), ['write haproxy.cfg; remove ', 'reload: changed shop/a']],
   ];
   it.each(cases)('%s', (_, before, after, expected) => {
     const steps = planChange(before, after).map((step) => {
       if (step.kind === 'replace-map') return `map ${step.file}`;
       if (step.kind === 'reload') return `reload: ${step.reason}`;
+      if (step.kind === 'servers') return `servers ${step.backend}: ${step.wanted.servers.map(({ name }) => name).join(' ')}`;
       return `write ${[...step.write.keys()].join(' ')}; remove ${step.remove.join(' ')}`;
     });
     expect(steps).toEqual(expected);

@@ -1,0 +1,98 @@
+import { messageOf } from '../../model/coded-error.ts';
+import { parseMap } from '../parse-answers.ts';
+import { parsePins, parseServerStates } from '../parse-server-states.ts';
+import { FIRST_MAP, planServers, type Command, type WantedServers } from '../plan-servers.ts';
+import type { RenderedConfig } from '../render-config.ts';
+import { CliSession } from './cli-session.ts';
+
+type ServerStates = Map<string, 'serving' | 'leaving'>;
+
+/**
+ * The servers of a running worker: what it has, as told by it or by our own commands, and how it gets others.
+ * One call at a time. An error leaves what is known in doubt: then `read` comes before the next `bring`.
+ */
+export class LiveServers {
+  readonly #socket: string;
+  #servers: Map<string, ServerStates> = new Map();
+  #pinned = new Map<string, string>();
+
+  constructor(socket: string) {
+    this.#socket = socket;
+  }
+
+  /** The worker was just loaded with this file. */
+  loaded({ servers }: RenderedConfig): void {
+    this.#servers = new Map([...servers].map(([backend, wanted]) => [backend, new Map(wanted.servers.map(({ name }) => [name, 'serving']))]));
+    this.#pinned = new Map([...servers].flatMap(([backend, { first }]) => (first === undefined ? [] : [[backend, first] as const])));
+  }
+
+  /** Asks the worker. @throws Error when it does not answer */
+  async read(): Promise<void> {
+    const session = await CliSession.open(this.#socket);
+    try {
+      this.#servers = new Map([...parseServerStates(await session.ask('show servers state', 10_000))].map(([backend, servers]) => [backend, new Map(servers)]));
+      this.#pinned = new Map(parsePins(parseMap(await session.ask(`show map ${FIRST_MAP}`, 10_000))));
+    } finally {
+      session.close();
+    }
+  }
+
+  /** Servers that wait for their last call to end. */
+  get leaving(): number {
+    let count = 0;
+    for (const servers of this.#servers.values()) for (const state of servers.values()) if (state === 'leaving') count++;
+    return count;
+  }
+
+  /** The backends whose servers are not these. */
+  differing(wanted: ReadonlyMap<string, WantedServers>): readonly (readonly [backend: string, wanted: WantedServers])[] {
+    return [...wanted].filter(([backend, { servers, first }]) => {
+      const running = this.#servers.get(backend);
+      const serving = [...(running ?? [])].filter(([, state]) => state === 'serving');
+      return this.#pinned.get(backend) !== first || serving.length !== servers.length || servers.some(({ name }) => running?.get(name) !== 'serving');
+    });
+  }
+
+  /** Brings these backends to these servers. @throws Error with HAProxy's words when a command is refused: the rest was not tried */
+  async bring(backends: Iterable<readonly [backend: string, wanted: WantedServers]>): Promise<void> {
+    const session = await CliSession.open(this.#socket);
+    try {
+      for (const [backend, wanted] of backends) {
+        const running = this.#servers.get(backend) ?? new Map<string, 'serving' | 'leaving'>();
+        for (const command of planServers(backend, running, this.#pinned.get(backend), wanted)) await this.#send(session, command);
+        this.#note(backend, wanted);
+      }
+    } finally {
+      session.close();
+    }
+  }
+
+  /** Deletes what was leaving and has no call any more. */
+  async sweep(): Promise<void> {
+    await this.bring([...this.#servers].flatMap(([backend, servers]) => {
+      const serving = [...servers].flatMap(([name, state]) => (state === 'serving' ? [{ name, address: '', way: 'active' as const }] : []));
+      return serving.length === servers.size ? [] : [[backend, { servers: serving, first: this.#pinned.get(backend), h2: false }] as const];
+    }));
+  }
+
+  /** Names of servers that a refused `del server` left. */
+  readonly #kept = new Set<string>();
+
+  async #send(session: CliSession, { text, answer, patient = false }: Command): Promise<void> {
+    const said = await session.ask(text).catch((error: unknown) => {
+      throw new Error(`${text}: ${messageOf(error)}`, { cause: error });
+    });
+    if (answer === '' ? said === '' : said.startsWith(answer)) return;
+    if (patient) this.#kept.add(text.slice('del server '.length));
+    else throw new Error(`${text}: ${said.slice(0, 300)}`);
+  }
+
+  #note(backend: string, { servers, first }: WantedServers): void {
+    const now: ServerStates = new Map(servers.map(({ name }) => [name, 'serving']));
+    for (const [name] of this.#servers.get(backend) ?? []) if (this.#kept.has(`${backend}/${name}`)) now.set(name, 'leaving');
+    this.#kept.clear();
+    this.#servers.set(backend, now);
+    if (first === undefined) this.#pinned.delete(backend);
+    else this.#pinned.set(backend, first);
+  }
+}

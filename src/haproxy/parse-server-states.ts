@@ -1,0 +1,41 @@
+import type { RunningServers, WantedServers } from './plan-servers.ts';
+import { endpointKey, wayOf } from './servers.ts';
+
+/** Bits of `srv_admin_state` that mean maintenance (management guide, 9.3, "show servers state"). */
+const MAINTENANCE = 0x01 | 0x02 | 0x04 | 0x20;
+
+/** Reads `show servers state`: backend -> server -> state. Columns are found by name: versions add some. */
+export function parseServerStates(answer: string): ReadonlyMap<string, RunningServers> {
+  const backends = new Map<string, Map<string, 'serving' | 'leaving'>>();
+  let columns: readonly string[] = [];
+  for (const line of answer.split('\n')) {
+    if (line.startsWith('# ')) columns = line.slice(2).split(' ');
+    if (line.startsWith('#') || columns.length === 0) continue;
+    const fields = line.split(' ');
+    const field = (column: string): string => fields[columns.indexOf(column)] ?? '';
+    const [backend, name] = [field('be_name'), field('srv_name')];
+    if (backend === '' || name === '') continue;
+    const servers = backends.get(backend) ?? new Map<string, 'serving' | 'leaving'>();
+    backends.set(backend, servers.set(name, (Number(field('srv_admin_state')) & MAINTENANCE) === 0 ? 'serving' : 'leaving'));
+  }
+  return backends;
+}
+
+/** The servers of each backend in a haproxy.cfg of ours and its map of pinned ones. */
+export function parseServers(config: string, firstMap: string): ReadonlyMap<string, WantedServers> {
+  const first = parsePins(firstMap);
+  const backends = new Map<string, { servers: WantedServers['servers'][number][]; first: string | undefined; h2: boolean }>();
+  let current: { servers: WantedServers['servers'][number][]; first: string | undefined; h2: boolean } | undefined;
+  for (const line of config.split('\n')) {
+    const [, backend] = /^backend (\S+) from (?:http|tcp)-version/.exec(line) ?? [];
+    const [, server] = /^ {2}server "?([^\s"]+)/.exec(line) ?? [];
+    if (backend !== undefined) backends.set(backend, (current = { servers: [], first: first.get(backend), h2: false }));
+    else if (/^\w/.test(line)) current = undefined;
+    else if (line === '  default-server proto h2' && current !== undefined) current.h2 = true;
+    else if (server !== undefined) current?.servers.push({ name: server, address: endpointKey(server) ?? '', way: wayOf(server) });
+  }
+  return backends;
+}
+
+/** Lines `BACKEND SERVER`. */
+export const parsePins = (map: string): ReadonlyMap<string, string> => new Map(map.split('\n').flatMap((line) => (line.includes(' ') ? [line.split(' ', 2) as [string, string]] : [])));

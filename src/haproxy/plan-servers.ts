@@ -1,0 +1,70 @@
+import type { Server } from './servers.ts';
+import { CHECK } from './servers.ts';
+
+/** What a backend of a running worker has, by the server's name. `leaving`: in maintenance, to be deleted once its last call has ended. */
+export type RunningServers = ReadonlyMap<string, 'serving' | 'leaving'>;
+
+/** What a backend should have. */
+export interface WantedServers {
+  readonly servers: readonly Pick<Server, 'name' | 'address' | 'way'>[];
+  /** Takes all calls while it can be connected. */
+  readonly first: string | undefined;
+  /** Clear-text HTTP/2 to the servers. */
+  readonly h2: boolean;
+}
+
+/** One line for HAProxy's CLI (management guide, 9.3) and how its answer begins; '' is silence. */
+export interface Command {
+  readonly text: string;
+  readonly answer: string;
+  /** Refused while calls are in flight: asked again later, and no fault. */
+  readonly patient?: boolean;
+}
+
+/** The live map that pins a backend to one server: backend -> server. */
+export const FIRST_MAP = 'maps/first.map';
+
+/**
+ * Commands that bring a backend from what runs to what is wanted, without a moment in which calls have no server or leave the near tier:
+ * a pinned server is there and pinned before others come; others come before any leaves; who was pinned leaves last, after the pin.
+ */
+export function planServers(backend: string, running: RunningServers, pinned: string | undefined, wanted: WantedServers): readonly Command[] {
+  const names = new Set(wanted.servers.map(({ name }) => name));
+  const [first, others] = [wanted.servers.filter(({ name }) => name === wanted.first), wanted.servers.filter(({ name }) => name !== wanted.first)];
+  const gone = [...running].filter(([name]) => !names.has(name));
+  const bring = (servers: WantedServers['servers']): Command[] => servers.flatMap((server) => bringIn(backend, server, running.get(server.name), wanted.h2));
+  return [
+    ...bring(first),
+    ...(wanted.first === undefined || wanted.first === pinned ? [] : pin(backend, pinned, wanted.first)),
+    ...bring(others),
+    ...gone.flatMap(([name, state]) => (name === pinned ? [] : takeOut(backend, name, state))),
+    ...(wanted.first === undefined && pinned !== undefined ? [{ text: `del map ${FIRST_MAP} ${backend}`, answer: '' }] : []),
+    ...gone.flatMap(([name, state]) => (name === pinned ? takeOut(backend, name, state) : [])),
+  ];
+}
+
+function bringIn(backend: string, { name, address, way }: WantedServers['servers'][number], state: 'serving' | 'leaving' | undefined, h2: boolean): readonly Command[] {
+  const server = `${backend}/${name}`;
+  if (state === 'serving') return [];
+  if (state === 'leaving') return [{ text: `set server ${server} state ready`, answer: '' }];
+  const checked = way !== 'plain';
+  const words = [`add server ${server} ${address}`, ...(h2 ? ['proto h2'] : []), ...(checked ? [CHECK] : []), ...(way === 'backup' ? ['backup'] : [])];
+  return [
+    { text: words.join(' '), answer: 'New server registered.' },
+    // With `enabled` in the line above it would be up and get no calls (seen on 2.6).
+    ...(checked ? [{ text: `enable health ${server}`, answer: '' }] : []),
+    { text: `enable server ${server}`, answer: '' },
+  ];
+}
+
+function takeOut(backend: string, name: string, state: 'serving' | 'leaving'): readonly Command[] {
+  const server = `${backend}/${name}`;
+  return [
+    ...(state === 'leaving' ? [] : [{ text: `set server ${server} state maint`, answer: '' }]),
+    { text: `del server ${server}`, answer: 'Server deleted.', patient: true },
+  ];
+}
+
+const pin = (backend: string, pinned: string | undefined, first: string): readonly Command[] => [
+  { text: `${pinned === undefined ? 'add' : 'set'} map ${FIRST_MAP} ${backend} ${first}`, answer: '' },
+];
