@@ -17,7 +17,7 @@ function plan(before: Version | undefined, after: Version): readonly string[] {
   const running = new Map(servers.map(({ name }) => [name, 'serving'] as const));
   return planServers('b', running, before === undefined ? undefined : firstServer(before, servers), { servers: wanted, first: firstServer(after, wanted), h2: false })
     .map(({ text }) => text)
-    .filter((text) => !/^enable /.test(text))
+    .filter((text) => !text.startsWith('enable '))
     .map((text) =>
       text
         .replace(/^add server b\/(\S+).*/, '+$1')
