@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -134,6 +134,22 @@ describe('without a reload', () => {
     await serve(served(near(A)));
     expect(proxy.status()).toMatchObject({ reloads: 0, restarts: 0 });
     expect(await calls(20)).toEqual([A]);
+  });
+
+  it('an agent that comes later goes by what the worker has, not by a file that is behind', async () => {
+    await serve(served(near(A)));
+    const file = join(runDir, 'haproxy.cfg');
+    await vi.waitFor(async () => expect(await readFile(file, 'utf8')).toMatch(/server 127\.88\.96\.11:8080\.plain/), { timeout: 10_000 });
+    const behind = await readFile(file, 'utf8');
+    await serve(served(near(B), far(A)));
+    await proxy.close({ drainMs: 0, leaveRunning: true });
+    await writeFile(file, behind);
+    await writeFile(join(runDir, 'maps/first.map'), '');
+    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5 });
+    await serve(served(near(A)));
+    expect(proxy.status()).toMatchObject({ reloads: 0, restarts: 0 });
+    expect(await calls(20)).toEqual([A]);
+    expect(await states()).toEqual([`${A}:8080.plain`]);
   });
 
   it('a HAProxy that is killed comes back with the servers that it had', async () => {

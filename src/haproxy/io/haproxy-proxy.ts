@@ -46,7 +46,8 @@ export interface HaproxyProxyParts {
 }
 
 const WATCH_MS = 150;
-const TIDY_MS = 1_000;
+/** A call in flight may last for hours: its server is asked after more rarely. */
+const TIDY_MS = { file: 1_000, servers: 5_000 };
 
 /** Brings the node's HAProxy to a table, and finds the routes that it cannot serve. */
 export class HaproxyProxy implements Proxy {
@@ -70,6 +71,7 @@ export class HaproxyProxy implements Proxy {
   readonly #timer: NodeJS.Timeout | undefined;
   readonly #watch: WorkerWatch | undefined;
   #tidying: NodeJS.Timeout | undefined;
+  #tidyFault = '';
 
   constructor(parts: HaproxyProxyParts) {
     this.#parts = parts;
@@ -104,13 +106,21 @@ export class HaproxyProxy implements Proxy {
 
   /** Servers change faster than a file of megabytes should be written, and some leave after their last call. */
   #tidySoon(): void {
-    if (this.#closed || !this.#running.isUntidy || this.#tidying !== undefined) return;
+    const { untidy } = this.#running;
+    if (this.#closed || untidy === undefined || this.#tidying !== undefined) return;
     this.#tidying = setTimeout(() => {
       this.#tidying = undefined;
       void this.#alone(() => this.#running.tidy())
-        .catch((error: unknown) => this.#parts.events.onFault(`the configuration on disk is behind: ${messageOf(error)}`))
+        .then(() => (this.#tidyFault = ''))
+        .catch((error: unknown) => this.#tellTidyFault(`haproxy.cfg on disk is behind what HAProxy runs: ${messageOf(error)}`))
         .finally(() => this.#tidySoon());
-    }, TIDY_MS).unref();
+    }, TIDY_MS[untidy]).unref();
+  }
+
+  /** Once until it is well again. */
+  #tellTidyFault(line: string): void {
+    if (this.#tidyFault === '') this.#parts.events.onFault(line);
+    this.#tidyFault = line;
   }
 
   listeners(): ReadonlySet<string> {

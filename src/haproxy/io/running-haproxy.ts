@@ -196,7 +196,6 @@ export class RunningHaproxy {
   async #execute(steps: readonly Step[], desired: RenderedConfig): Promise<Outcome> {
     const { master, render } = this.#parts;
     const before = this.#applied;
-    const servers = steps.flatMap((step) => (step.kind === 'servers' ? [[step.backend, step.wanted] as const] : []));
     for (const step of steps) {
       switch (step.kind) {
         case 'replace-map':
@@ -213,16 +212,18 @@ export class RunningHaproxy {
           await writeFiles(render.runDir, this.#unstored ? filesOf(desired) : step.write, []);
           break;
         case 'servers':
-          // All at once, below.
+          // All at once, below, and in any case.
           break;
         case 'reload': {
           const outcome = await this.#reload(desired, before, step.reason);
           if (!outcome.ok) return outcome;
           for (const other of steps) if (other.kind === 'write-files') await writeFiles(render.runDir, new Map(), other.remove);
-          break;
+          return { ok: true };
         }
       }
     }
+    // By what the worker has: the file that it was taken over with may be older.
+    const servers = this.#servers.differing(desired.servers);
     if (servers.length === 0) return { ok: true };
     try {
       await this.#servers.bring(servers);
@@ -230,6 +231,7 @@ export class RunningHaproxy {
       return { ok: true };
     } catch (error) {
       this.#parts.events.onFault(`servers were not changed at run time (${messageOf(error)}); reloading`);
+      await this.#servers.read().catch(() => undefined);
       await writeFiles(render.runDir, filesOf(desired));
       return this.#reload(desired, before, 'servers could not be changed at run time');
     }
@@ -267,9 +269,10 @@ export class RunningHaproxy {
     this.#unstored = false;
   }
 
-  /** Whether something is left to be done when there is time: haproxy.cfg to be written, servers to be deleted. */
-  get isUntidy(): boolean {
-    return this.#unstored || this.#servers.leaving > 0;
+  /** What is left to be done when there is time: haproxy.cfg to be written, or only servers to be deleted; undefined: nothing. */
+  get untidy(): 'file' | 'servers' | undefined {
+    if (this.#unstored) return 'file';
+    return this.#servers.leaving > 0 ? 'servers' : undefined;
   }
 
   /** Does it. @throws Error when the disk is full or HAProxy does not answer */
