@@ -1,5 +1,5 @@
-import { WORD } from './byte-set.ts';
-import type { ByteSet } from './byte-set.ts';
+import { WORD } from '../model/byte-set.ts';
+import type { ByteSet } from '../model/byte-set.ts';
 import { UnsupportedRegex, parseRegex } from './parse-regex.ts';
 import type { Assertion, RegexNode } from './parse-regex.ts';
 

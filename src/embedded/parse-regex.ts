@@ -1,5 +1,5 @@
-import { ESCAPED_CLASSES, NOT_NEWLINE, POSIX_CLASSES, complement, byteRange, foldCase, singleByte, union } from './byte-set.ts';
-import type { ByteSet } from './byte-set.ts';
+import { ESCAPED_CLASSES, NOT_NEWLINE, POSIX_CLASSES, complement, byteRange, foldCase, singleByte, union } from '../model/byte-set.ts';
+import type { ByteSet } from '../model/byte-set.ts';
 
 export type Assertion = 'start' | 'end' | 'word-boundary' | 'not-word-boundary';
 

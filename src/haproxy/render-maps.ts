@@ -1,4 +1,5 @@
 import ipaddr from 'ipaddr.js';
+import { isBoundByReach } from '../model/regex-reach.ts';
 import type { CallerTable, Route } from '../model/route-table.ts';
 import { FIRST_MAP } from './plan-servers.ts';
 import { label } from './quote.ts';
@@ -22,6 +23,8 @@ export const TRUSTED = '@trusted';
  * PCRE2 takes the lower value when the pattern brings its own (pcre2pattern, "Setting match resource limits").
  */
 export const MATCH_LIMIT = '(*LIMIT_MATCH=1000)';
+/** Where the length of the value bounds the match: too high to be met, since a match that meets its limit is none. */
+const WIDE_MATCH_LIMIT = '(*LIMIT_MATCH=100000)';
 
 /** `maps/shop.cart.denied.map`: the exceptions. Its meaning is in its name, so a live change can never turn it over. */
 export const exceptionsMap = (route: Route): string =>
@@ -92,11 +95,12 @@ export function renderShares(route: Route): string {
 /** Regex per version, in order: the first that matches wins. A version without a usable regex never matches. */
 export function renderHeaderMatches(route: Route): string {
   const names = backendNames(route);
+  const limit = isBoundByReach(route.versions) ? WIDE_MATCH_LIMIT : MATCH_LIMIT;
   return lines(
     route.versions.flatMap((version, index) => {
       const name = names[index];
       const usable = version.match !== undefined && unfitForMap(version.match) === undefined;
-      return name !== undefined && usable ? [[`${MATCH_LIMIT}${version.match}`, name] as const] : [];
+      return name !== undefined && usable ? [[`${limit}${version.match}`, name] as const] : [];
     }),
   );
 }

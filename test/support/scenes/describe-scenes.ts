@@ -26,7 +26,7 @@ export interface Place {
 
 /** The names that scenes may use as `$(NAME)`. */
 function variablesOf({ pods, pool, takenPort }: Place): Readonly<Record<string, string>> {
-  return { PODS: pods, VIPS: pool.split('.').slice(0, 2).join('.'), TAKEN: String(takenPort), LONG: 'x'.repeat(8 * 1024) };
+  return { PODS: pods, VIPS: pool.split('.').slice(0, 2).join('.'), TAKEN: String(takenPort), LONG: 'x'.repeat(8 * 1024), COOKIES: 'id=1234; '.repeat(333) };
 }
 
 /** All scenes by the topic that their file is named after. */
