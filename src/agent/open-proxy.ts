@@ -76,8 +76,8 @@ async function openNative(settings: Settings, parts: ProxyParts, log: Logger, on
     proxy,
     checkRegexes: openRegexCheck(settings.haproxyBin),
     counters: () => {
-      const { restarts, reloads, oldWorkers, configRejected } = proxy.status();
-      return { restarts, reloads, old_workers: oldWorkers, config_rejected: configRejected, in_trouble: proxy.trouble === undefined ? 0 : 1 };
+      const { restarts, reloads, oldWorkers, configRejected, repaired } = proxy.status();
+      return { restarts, reloads, old_workers: oldWorkers, config_rejected: configRejected, repaired, in_trouble: proxy.trouble === undefined ? 0 : 1 };
     },
     calls: () => proxy.calls(),
     lostCalls: () => proxy.lostLines(),

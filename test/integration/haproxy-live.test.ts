@@ -152,6 +152,45 @@ describe('without a reload', () => {
     expect(await states()).toEqual([`${A}:8080.plain`]);
   });
 
+  it('a configuration that is refused, nobody knows why, keeps no pod from coming and going', async () => {
+    // A HAProxy that cannot check two certain routes together: no message, and no single route, is to blame.
+    const picky = join(runDir, 'picky');
+    await writeFile(picky, `#!/bin/sh
+if [ "$1" = -c ] && grep -q 'frontend shop.cart from' "$3/haproxy.cfg" && grep -q 'frontend shop.late from' "$3/haproxy.cfg"; then
+  echo '[ALERT] (1) : no' >&2
+  exit 1
+fi
+exec haproxy "$@"
+`, { mode: 0o755 });
+    await serve(served(near(A)));
+    await proxy.close({ drainMs: 200, leaveRunning: false });
+    proxy = await openHaproxy({ binary: picky, runDir, attach: false, drainTimeoutSeconds: 5 });
+    await serve(served(near(A)));
+    const late = aRoute('late', { vip: '127.72.96.2', listen: 8080, versions: [version('b', B)] });
+    const both = (...active: readonly Endpoint[]) => proxy.apply(aTable([route(served(active)), late], [aCaller(CALLER)]));
+    expect(await both(...near(A))).toMatchObject([{ code: 'config-rejected', object: { kind: 'Node' } }]);
+    expect(await calls(5)).toEqual([A]);
+    expect(await both(...near(B))).toMatchObject([{ code: 'config-rejected', object: { kind: 'Node' } }]);
+    expect(await calls(5)).toEqual([B]);
+    await serve(served(near(A, B)));
+    expect(await calls(20)).toEqual([A, B]);
+    expect(proxy.status()).toMatchObject({ reloads: 0, restarts: 0 });
+  });
+
+  it('what somebody else changed in the running process is found, mended and counted', async () => {
+    await serve({ ...served(near(A), far(B)), access: { namespace: 'shop', defaultAllow: true, exceptions: ['127.88.96.77'], accounts: [], hasEntries: true } });
+    reloads = proxy.status().reloads;
+    await proxy.repair();
+    const { repaired } = proxy.status();
+    const socket = join(runDir, 'haproxy.sock');
+    for (const command of [`set server shop.cart.a/${A}:8080 state maint`, 'del map maps/first.map shop.cart.a', 'clear map maps/callers.map', `add map maps/shop.cart.denied.map ${CALLER} x`]) expect((await askCli(socket, command)).trim()).toBe('');
+    await proxy.repair();
+    expect(proxy.status()).toMatchObject({ reloads, repaired: repaired + 3 });
+    expect(await calls(20)).toEqual([A]);
+    await proxy.repair();
+    expect(proxy.status().repaired).toBe(repaired + 3);
+  });
+
   it('a HAProxy that is killed comes back with the servers that it had', async () => {
     await serve(served(near(A)));
     await serve(served(near(B), far(A)));

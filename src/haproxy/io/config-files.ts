@@ -6,7 +6,7 @@ import { parseMap } from '../parse-answers.ts';
 import { parseServers } from '../parse-server-states.ts';
 import { configDigest, type RenderedConfig } from '../render-config.ts';
 import { isLiveMap } from '../render-maps.ts';
-import { askCli } from './cli-socket.ts';
+import { CliSession } from './cli-session.ts';
 
 /** Writes a file so that readers and a crash see the old or the new bytes, never half of them. */
 async function writeAtomically(path: string, content: string, durable: boolean): Promise<void> {
@@ -22,6 +22,7 @@ async function writeAtomically(path: string, content: string, durable: boolean):
 }
 
 const AT_ONCE = 32;
+const MAP_TIMEOUT_MS = 10_000;
 
 /** Writes files (path relative to `dir` -> content), haproxy.cfg last and synced, for it names the rest; then removes others. */
 export async function writeFiles(dir: string, write: ReadonlyMap<string, string>, remove: readonly string[] = []): Promise<void> {
@@ -50,12 +51,17 @@ export async function readFiles(dir: string): Promise<RenderedConfig | undefined
 /** The same files, live maps as the running worker has them: an agent may have ended between the command and the write. */
 export async function readLiveMaps(socket: string, files: ReadonlyMap<string, string>): Promise<ReadonlyMap<string, string>> {
   const live = new Map(files);
-  for (const file of files.keys()) {
-    if (!isLiveMap(file)) continue;
-    const answer = await askCli(socket, `show map ${file}`);
-    // A file of an earlier configuration: not loaded, so not wanted either.
-    if (answer.startsWith('Unknown map')) live.delete(file);
-    else live.set(file, parseMap(answer));
+  const session = await CliSession.open(socket);
+  try {
+    for (const file of files.keys()) {
+      if (!isLiveMap(file)) continue;
+      const answer = await session.ask(`show map ${file}`, MAP_TIMEOUT_MS);
+      // A file of an earlier configuration: not loaded, so not wanted either.
+      if (answer.startsWith('Unknown map')) live.delete(file);
+      else live.set(file, parseMap(answer));
+    }
+  } finally {
+    session.close();
   }
   return live;
 }

@@ -26,11 +26,12 @@ import { openConfigCheck } from './check-config.ts';
 import type { CheckConfig } from './check-config.ts';
 import { askCli } from './cli-socket.ts';
 import { openLogFeed, type LogFeed } from './log-feed.ts';
+import type { HaproxyEvents, HaproxyStatus } from './haproxy-status.ts';
 import type { Master } from './master.ts';
 import { Quarantine } from './quarantine.ts';
 import type { RunLock } from './run-lock.ts';
 import { RunningHaproxy } from './running-haproxy.ts';
-import type { HaproxyEvents, HaproxyStatus, Refused } from './running-haproxy.ts';
+import type { Refused } from './running-haproxy.ts';
 import type { TokenDesk } from './token-desk.ts';
 import { WorkerBreakers } from './worker-breakers.ts';
 import { WorkerWatch } from './worker-watch.ts';
@@ -46,6 +47,7 @@ export interface HaproxyProxyParts {
 }
 
 const WATCH_MS = 150;
+const REPAIR_MS = 60_000;
 /** A call in flight may last for hours: its server is asked after more rarely. */
 const TIDY_MS = { file: 1_000, servers: 5_000 };
 
@@ -72,6 +74,7 @@ export class HaproxyProxy implements Proxy {
   readonly #watch: WorkerWatch | undefined;
   #tidying: NodeJS.Timeout | undefined;
   #tidyFault = '';
+  readonly #repairing: NodeJS.Timeout;
 
   constructor(parts: HaproxyProxyParts) {
     this.#parts = parts;
@@ -82,6 +85,7 @@ export class HaproxyProxy implements Proxy {
     const onWorker = (): void => parts.tokens.newWorker();
     const carry = new WorkerBreakers({ ask: (command) => askCli(master.statsSocket, command), render });
     this.#breakers = carry;
+    this.#repairing = setInterval(() => void this.repair(), REPAIR_MS).unref();
     if (attach) {
       const expected = (): string | undefined => (this.#busy > 0 || this.#running.applied === undefined ? undefined : this.#running.applied.digest);
       const watch = new WorkerWatch({ look: () => master.look(), expected, onTrouble: (why) => events.onTrouble(why) });
@@ -102,6 +106,16 @@ export class HaproxyProxy implements Proxy {
     const problems = await this.#alone(() => this.#apply(table));
     this.#tidySoon();
     return problems;
+  }
+
+  /** Compares what runs with what is applied, and mends it; called each minute. */
+  async repair(): Promise<void> {
+    try {
+      const mended = await this.#alone(() => (this.#closed ? Promise.resolve([]) : this.#running.repair()));
+      if (mended.length > 0) this.#parts.events.onFault(`HAProxy did not run what it should; mended: ${mended.slice(0, 5).join(' ')}${mended.length > 5 ? ` and ${mended.length - 5} more` : ''}`);
+    } catch (error) {
+      this.#parts.events.onFault(`what HAProxy runs could not be compared with what it should run: ${messageOf(error)}`);
+    }
   }
 
   /** Servers change faster than a file of megabytes should be written, and some leave after their last call. */
@@ -161,6 +175,7 @@ export class HaproxyProxy implements Proxy {
     this.#closed = true;
     clearInterval(this.#timer);
     clearTimeout(this.#tidying);
+    clearInterval(this.#repairing);
     this.#watch?.close();
     this.#breakers.close();
     await this.#alone(async () => {
@@ -217,7 +232,10 @@ export class HaproxyProxy implements Proxy {
         const outcome = await this.#running.bringTo(desired, routes);
         if (outcome.ok) return [...problems.values()];
         const culprits = await this.#culprits(outcome, desired, { ...table, routes });
-        if (culprits.size === 0) return [...problems.values(), nodeProblem(table.node, outcome.rejected ? 'config-rejected' : 'haproxy-failed', outcome.messages)];
+        if (culprits.size === 0) {
+          await this.#running.bringWhatLives(desired);
+          return [...problems.values(), nodeProblem(table.node, outcome.rejected ? 'config-rejected' : 'haproxy-failed', outcome.messages)];
+        }
         for (const [key, found] of this.#quarantine.add(culprits, routes)) problems.set(key, found);
       } catch (error) {
         // The binary cannot be run, the disk is full: nothing about any route.

@@ -5,7 +5,7 @@ import type { OnTokensChanged, VerifyToken } from '../../model/token.ts';
 import { isSupported } from '../features.ts';
 import type { RenderOptions } from '../render-options.ts';
 import { HaproxyProxy } from './haproxy-proxy.ts';
-import type { HaproxyEvents } from './running-haproxy.ts';
+import type { HaproxyEvents } from './haproxy-status.ts';
 import { Master } from './master.ts';
 import { probeHaproxy } from './probe-haproxy.ts';
 import { lockRunDir } from './run-lock.ts';

@@ -8,7 +8,6 @@ import type { Route } from '../../model/route-table.ts';
 import { lastAlert } from '../describe-refusal.ts';
 import { isSameWorker, parseListeners, type Processes, type Worker } from '../parse-answers.ts';
 import { messageOf } from '../../model/coded-error.ts';
-import type { FinishedCall } from '../parse-log-line.ts';
 import { CONFIG_FILE, describeStep, filesOf, planChange } from '../plan-change.ts';
 import type { Step } from '../plan-change.ts';
 import { FIRST_MAP } from '../plan-servers.ts';
@@ -18,32 +17,9 @@ import { STATS_SOCKET } from '../render-global.ts';
 import type { CheckConfig } from './check-config.ts';
 import { replaceMap } from './cli-socket.ts';
 import { readFiles, readLiveMaps, writeFiles } from './config-files.ts';
+import type { HaproxyEvents, HaproxyStatus } from './haproxy-status.ts';
 import { LiveServers } from './live-servers.ts';
 import type { Master, Outcome } from './master.ts';
-
-export interface HaproxyEvents {
-  /** Something went wrong that no Problem tells: one printable line for the log. */
-  onFault(line: string): void;
-  /** A worker with a new configuration serves, or the old one again: `reason` says why. */
-  onChange(reason: string): void;
-  /** Attached: what is wrong with the HAProxy there, or undefined when it is well again (the table should be applied anew then). */
-  onTrouble(why: string | undefined): void;
-  /** A call of a route with an access log or a breaker ended; see `hasFeed` for which. */
-  onCall(call: FinishedCall): void;
-}
-
-export interface HaproxyStatus {
-  readonly version: string;
-  /** Of the master; undefined while none runs. */
-  readonly pid: number | undefined;
-  readonly workerPid: number | undefined;
-  /** Workers of earlier configurations that still serve connections. */
-  readonly oldWorkers: number;
-  readonly restarts: number;
-  readonly reloads: number;
-  readonly lastReloadReason: string | undefined;
-  readonly configRejected: number;
-}
 
 export interface RunningHaproxyParts {
   readonly master: Master;
@@ -98,6 +74,7 @@ export class RunningHaproxy {
   #restarts = 0;
   #reloads = 0;
   #configRejected = 0;
+  #repaired = 0;
   #lastReloadReason: string | undefined;
 
   constructor(parts: RunningHaproxyParts) {
@@ -129,6 +106,7 @@ export class RunningHaproxy {
       reloads: this.#reloads,
       lastReloadReason: this.#lastReloadReason,
       configRejected: this.#configRejected,
+      repaired: this.#repaired,
     };
   }
 
@@ -191,6 +169,30 @@ export class RunningHaproxy {
     // Each attempt to reload may stop the listeners for seconds. While nothing runs there is nothing to lose.
     if (running) this.#failed = { digest, refused };
     return refused;
+  }
+
+  /**
+   * What can be brought to the running worker of a configuration that it cannot be loaded with: identities, ACLs and servers of the
+   * routes that it has. Whatever is wrong with the rest, pods come and go.
+   */
+  async bringWhatLives(desired: RenderedConfig): Promise<void> {
+    const { master, render, events } = this.#parts;
+    const applied = this.#applied;
+    if (applied === undefined || applied.digest === '' || applied.digest === desired.digest) return;
+    try {
+      const maps = new Map<string, string>();
+      for (const step of planChange(applied, desired)) {
+        if (step.kind !== 'replace-map') continue;
+        await replaceMap(master.statsSocket, step.file, step.content);
+        maps.set(step.file, step.content);
+      }
+      await writeFiles(render.runDir, maps);
+      const servers = new Map([...desired.servers].filter(([backend]) => applied.servers.has(backend)));
+      await this.#servers.bring(this.#servers.differing(servers));
+      this.#applied = { ...applied, files: new Map([...applied.files, ...maps]), servers: new Map([...applied.servers, ...servers]) };
+    } catch (error) {
+      events.onFault(`changes could not be brought to the running HAProxy: ${messageOf(error)}`);
+    }
   }
 
   async #execute(steps: readonly Step[], desired: RenderedConfig): Promise<Outcome> {
@@ -282,6 +284,27 @@ export class RunningHaproxy {
     if (this.#unstored) await writeFiles(render.runDir, new Map([[FIRST_MAP, this.#applied.files.get(FIRST_MAP) ?? ''], [CONFIG_FILE, this.#applied.config]]));
     this.#unstored = false;
     if (this.#servers.leaving > 0) await this.#servers.sweep();
+  }
+
+  /**
+   * Compares what the worker has with what is applied, and mends what differs: somebody else's command, one of ours that was lost.
+   * @returns what was mended, one word each. @throws Error when HAProxy does not answer or refuses
+   */
+  async repair(): Promise<readonly string[]> {
+    const { master, attach } = this.#parts;
+    const applied = this.#applied;
+    const worker = applied === undefined || applied.digest === '' ? undefined : await master.worker();
+    // Another worker than ours is brought in step by the next apply.
+    if (applied === undefined || worker?.digest !== applied.digest || (attach && !isSameWorker(this.#worker, worker))) return [];
+    const live = await readLiveMaps(master.statsSocket, applied.files);
+    const maps = [...applied.files].filter(([file, content]) => file !== FIRST_MAP && live.has(file) && live.get(file) !== content);
+    for (const [file, content] of maps) await replaceMap(master.statsSocket, file, content);
+    await this.#servers.read();
+    const servers = this.#servers.differing(applied.servers);
+    await this.#servers.bring(servers);
+    const mended = [...maps.map(([file]) => file), ...servers.map(([backend]) => backend)];
+    this.#repaired += mended.length;
+    return mended;
   }
 
   /** Nothing runs: writes all files and spawns, or, attached, waits for the other supervisor to start it. */
