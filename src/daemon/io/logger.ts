@@ -39,6 +39,8 @@ export function openLogger(options: LoggerOptions): Logger {
       return `${typeof room === 'string' ? `${colors.cyan(room)}: ` : ''}${typeof message === 'string' ? message : ''}`;
     },
     ignore: 'room',
+    // By itself it would show an object as [object Object].
+    customPrettifiers: { caller: (caller) => JSON.stringify(caller) },
     errorLikeObjectKeys: [],
   });
   return pino(settings, { write: (line) => void destination.write(prettify(makePrintable(JSON.parse(line)))) });
