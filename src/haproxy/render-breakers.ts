@@ -83,7 +83,7 @@ const renderSettings = ({ breaker }: Version): string => `${breaker?.threshold}:
  * The breakers of a worker. It runs for errors, at an opening's end, and for the agent's commands; good calls never reach it.
  *
  * One Lua state for all threads, behind HAProxy's lock. Times are of `core.now()`, which does not jump when the system's clock is set, and
- * are handed out as ages only: another worker has another clock. A closing is a timer of HAProxy; `turn` tells a late one that it is void.
+ * are handed out as ages only: another worker has another clock, and another thread one that may be some ms behind (seen on 3.0). A closing is a timer of HAProxy; `turn` tells a late one that it is void.
  * A command that is long may be suspended in between: nothing here walks a table that others change.
  */
 export const renderBreakerScript = (): string => `-- Circuit breakers: counts errors of versions, opens and closes.
@@ -187,7 +187,7 @@ core.register_cli({ "onehop", "breakers" }, "onehop breakers [restored] : what t
     if window ~= nil then drop_old(one, window, now) end
     if window ~= nil and (one.open or one.mode ~= "auto" or one.first <= one.last) then
       local ages = {}
-      for at = one.first, one.last do ages[#ages + 1] = now - one.errors[at] end
+      for at = one.first, one.last do ages[#ages + 1] = math.max(0, now - one.errors[at]) end
       local left = one.until_ms == nil and "-" or math.max(1, one.until_ms - now)
       applet:send(table.concat({ one.name, one.mode, one.open and "open" or "closed", left, #ages == 0 and "-" or table.concat(ages, ",") }, " ") .. "\\n")
     end
