@@ -45,6 +45,8 @@ export function parseRegexTree(pattern: string): RegexTree | undefined {
 class TreeParser {
   readonly #pattern: string;
   readonly #ignoreCase: boolean;
+  /** Behind a `(?i)` in mid-pattern, which holds to the end of its group: what follows may be either. */
+  #mayIgnoreCase: boolean;
   readonly #literals = new Map<string, RegexTree>();
   #at = 0;
   #depth = 0;
@@ -52,6 +54,7 @@ class TreeParser {
   constructor(pattern: string, ignoreCase: boolean) {
     this.#pattern = pattern;
     this.#ignoreCase = ignoreCase;
+    this.#mayIgnoreCase = ignoreCase;
   }
 
   get atEnd(): boolean {
@@ -71,6 +74,11 @@ class TreeParser {
   #sequence(): RegexTree | undefined {
     const parts: RegexTree[] = [];
     while (!this.atEnd && !/[|)]/.test(this.#pattern.charAt(this.#at))) {
+      if (this.#take(/\(\?i\)/y) !== undefined) {
+        this.#mayIgnoreCase = true;
+        this.#literals.clear();
+        continue;
+      }
       const part = this.#quantified();
       if (part === undefined) return undefined;
       parts.push(part);
@@ -112,7 +120,7 @@ class TreeParser {
   }
 
   #byte(set: ByteSet | undefined, form: 'literal' | 'class' | 'dot'): RegexTree {
-    return { kind: 'byte', mask: set === undefined ? ANY_BYTE : maskOf(this.#ignoreCase ? foldCase(set) : set), form };
+    return { kind: 'byte', mask: set === undefined ? ANY_BYTE : maskOf(this.#mayIgnoreCase ? foldCase(set) : set), form };
   }
 
   #group(): RegexTree | undefined {

@@ -75,7 +75,7 @@ describe('the choice of a version', () => {
       ['a value is not split at commas', { 'x-version': 'x, b#1' }, 'no-version'],
       ['the last line counts', { 'x-version': ['nothing', 'b#1'] }, 'b'],
       ['the last line counts even if an earlier one matches', { 'x-version': ['b#1', 'nothing'] }, 'no-version'],
-      ['a very long value is read whole', { 'x-version': `${'y'.repeat(9000)}zzz` }, 'b'],
+      ['a long value is read whole', { 'x-version': `${'y'.repeat(1000)}zzz` }, 'b'],
       ['names of headers ignore case', { 'X-VERSION': 'b#1' }, 'b'],
     ])('%s', async (_, headers, expected) => {
       const answer = await get('/', headers);
