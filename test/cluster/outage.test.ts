@@ -25,8 +25,8 @@ const ROUTE_NAMES = [...KEPT, 'pay'];
 const AWAY_MS = Number(process.env['OUTAGE_SECONDS'] ?? 120) * 1000;
 /** A watch that failed for long is tried again after 30 s at most, and after its 410 listed within 5 s; what is left is for a busy machine. */
 const BACK_MS = 90_000;
-/** What an agent reads: routes, Services, slices, nodes, pods; and a controller: routes, Services, reports. */
-const WATCHES = { agent: 5, controller: 3 };
+/** What an agent reads: routes, Services, slices, nodes, pods, codes of callers; and a controller: routes, Services, reports, namespaces. */
+const WATCHES = { agent: 6, controller: 4 };
 let cluster: Cluster;
 let onehop: Onehop;
 let shop: Shop;
@@ -195,7 +195,7 @@ test('an agent is killed meanwhile: it comes up, serves what it knew, says what 
   }, 60_000);
   expect(await eventually('it says what it waits for', async () => {
     const why = await askAgent(dnsNode, '/readyz');
-    return why?.includes('cannot be reached') === true && why;
+    return why?.startsWith('ready') === true && why.includes('cannot be reached') && why;
   })).toMatch(/^ready\nsource: serving the snapshot of .*see that https:\/\/10\.96\.0\.1 can be reached from this node\)$/m);
   expect(await readNode(dnsNode)).toEqual(before.find(({ node }) => node === dnsNode));
   expect(await askDns(dnsNode)).toEqual(ANSWERED);
