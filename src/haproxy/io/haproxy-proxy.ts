@@ -210,7 +210,7 @@ export class HaproxyProxy implements Proxy {
     this.#logNames ??= buildLogNames(this.#table);
     const call = parseLogLine(line, this.#logNames);
     if (call === undefined) this.#unreadable++;
-    else {
+    else if (call.record.atMs + call.record.totalMs >= this.#feed.openedAtMs) {
       if (call.version !== undefined && isLateError(call)) this.#breakers.countError(call.version);
       this.#parts.events.onCall(call);
     }

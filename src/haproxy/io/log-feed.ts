@@ -1,7 +1,9 @@
 // Invariants:
 // - At most one stream is current; one that says that its worker stops is read for another moment, then closed: an open one would keep
 //   the old worker from ending.
-// - A line is given once: a worker that ran before this feed, or was read before, is read from its newest line on.
+// - A line is given once: a worker that ran before this feed, or was read before, is read from its newest line on. HAProxy tells its start in
+//   whole seconds: one that may have run before the feed is read from its oldest line on, and calls that ended before `openedAtMs` are the
+//   reader's to leave out.
 // - Nothing here grows: a line has a longest length, and what the reader does not fetch HAProxy drops and counts.
 import { connect, type Socket } from 'node:net';
 import { parseInfo, type Worker } from '../parse-answers.ts';
@@ -15,6 +17,8 @@ export interface LogFeedOptions {
 }
 
 export interface LogFeed {
+  /** Since when it tells, in ms since the epoch. */
+  readonly openedAtMs: number;
   /** Whether lines are wanted now: while no route needs them, nothing is asked. */
   want(on: boolean): void;
   /** Lines that HAProxy could not keep because they were not read in time. */
@@ -30,7 +34,8 @@ const IDLE_SECONDS = 86_400;
 
 /** Follows the calls ring of whatever worker answers on the runtime socket, over reloads and restarts, until closed. */
 export function openLogFeed({ socket: path, onLine }: LogFeedOptions): LogFeed {
-  const openedAt = Math.floor(Date.now() / 1000);
+  const openedAtMs = Date.now();
+  const openedAt = Math.floor(openedAtMs / 1000);
   const open = new Set<Socket>();
   let current: Socket | undefined;
   let last: Worker | undefined;
@@ -96,6 +101,7 @@ export function openLogFeed({ socket: path, onLine }: LogFeedOptions): LogFeed {
   };
 
   return {
+    openedAtMs,
     want(on) {
       if (on === wanted) return;
       if (!on) return stop();
