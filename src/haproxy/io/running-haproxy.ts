@@ -7,36 +7,25 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Route } from '../../model/route-table.ts';
 import { lastAlert } from '../describe-refusal.ts';
 import { isSameWorker, parseListeners, type Processes, type Worker } from '../parse-answers.ts';
-import { messageOf } from '../../model/coded-error.ts';
-import { CONFIG_FILE, describeStep, filesOf, planChange } from '../plan-change.ts';
-import type { Step } from '../plan-change.ts';
-import { FIRST_MAP } from '../plan-servers.ts';
+import { describeStep, filesOf, planChange } from '../plan-change.ts';
 import type { RenderedConfig } from '../render-config.ts';
 import type { RenderOptions } from '../render-options.ts';
 import { STATS_SOCKET } from '../render-global.ts';
 import type { CheckConfig } from './check-config.ts';
-import { replaceMap } from './cli-socket.ts';
 import { readFiles, readLiveMaps, writeFiles } from './config-files.ts';
-import type { HaproxyEvents, HaproxyStatus } from './haproxy-status.ts';
-import { LiveServers } from './live-servers.ts';
-import type { Master, Outcome } from './master.ts';
+import type { HaproxyStatus } from './haproxy-status.ts';
+import type { Outcome } from './master.ts';
+import { RunningWorker, type RunningWorkerParts } from './running-worker.ts';
 
-export interface RunningHaproxyParts {
-  readonly master: Master;
+export interface RunningHaproxyParts extends Omit<RunningWorkerParts, 'runDir'> {
   readonly attach: boolean;
   readonly render: RenderOptions;
   readonly check: CheckConfig;
-  readonly events: HaproxyEvents;
-  /** Another worker serves than before. */
-  readonly onWorker: () => void;
-  /** Carries what a worker knows to the next one: `save` before it goes, `restore` when the new one serves. */
-  readonly carry: { save(): Promise<void>; restore(): Promise<void> };
   /** Attached: what is seen to be wrong now. */
   readonly trouble?: () => string | undefined;
 }
 
 const START_TIMEOUT_MS = 20_000;
-const RELOAD_TIMEOUT_MS = 30_000;
 /** A master re-executes itself within this time, however large the configuration and busy the machine. */
 const REEXEC_MS = 10_000;
 /** The files wait on disk for an attached HAProxy that is not there yet; the next apply looks again. */
@@ -60,11 +49,9 @@ export class RunningHaproxy {
   readonly #parts: RunningHaproxyParts;
   #applied: RenderedConfig | undefined;
   #processes: Processes | undefined;
-  readonly #servers: LiveServers;
+  readonly #running: RunningWorker;
   /** What a configuration of this digest binds: megabytes are read once. */
   #binds: { readonly digest: string; readonly keys: ReadonlySet<string> } | undefined;
-  /** Servers changed since haproxy.cfg was written. */
-  #unstored = false;
   /** Attached: the worker that `#applied` speaks of. */
   #worker: Worker | undefined;
   /** A candidate that passed the check and did not start beside a running worker: unchanged it is not tried again. */
@@ -72,14 +59,12 @@ export class RunningHaproxy {
   #startedAtMs = 0;
   #backoffMs = 0;
   #restarts = 0;
-  #reloads = 0;
   #configRejected = 0;
-  #repaired = 0;
-  #lastReloadReason: string | undefined;
 
   constructor(parts: RunningHaproxyParts) {
     this.#parts = parts;
-    this.#servers = new LiveServers(parts.master.statsSocket);
+    const { master, render, events, onWorker, carry } = parts;
+    this.#running = new RunningWorker({ master, runDir: render.runDir, events, onWorker, carry });
   }
 
   get applied(): RenderedConfig | undefined {
@@ -97,16 +82,17 @@ export class RunningHaproxy {
   }
 
   status(): HaproxyStatus {
+    const { reloads, repaired, lastReloadReason } = this.#running.counts;
     return {
       version: this.#parts.render.haproxy.version,
       pid: this.#processes?.master,
       workerPid: this.#processes?.worker,
       oldWorkers: this.#processes?.old.length ?? 0,
       restarts: this.#restarts,
-      reloads: this.#reloads,
-      lastReloadReason: this.#lastReloadReason,
+      reloads,
+      lastReloadReason,
       configRejected: this.#configRejected,
-      repaired: this.#repaired,
+      repaired,
     };
   }
 
@@ -137,7 +123,7 @@ export class RunningHaproxy {
     const disk = await readFiles(render.runDir);
     const same = disk !== undefined && worker.digest === disk.digest;
     this.#applied = same ? { ...disk, files: await readLiveMaps(master.statsSocket, disk.files) } : UNKNOWN;
-    if (same) await this.#servers.read();
+    if (same) await this.#running.readServers();
     this.#worker = worker;
     this.#startedAtMs = Date.now();
     this.#parts.onWorker();
@@ -158,7 +144,7 @@ export class RunningHaproxy {
         return { ok: false, rejected: true, messages: rejection };
       }
     }
-    const outcome = steps === undefined ? await this.#start(desired) : await this.#execute(steps, desired);
+    const outcome = steps === undefined ? await this.#start(desired) : await this.#running.execute(steps, applied, desired);
     if (outcome.ok) this.#applied = desired;
     if (outcome.ok && attach && steps?.length !== 0) this.#worker = await master.worker();
     await this.refresh();
@@ -171,140 +157,31 @@ export class RunningHaproxy {
     return refused;
   }
 
-  /**
-   * What can be brought to the running worker of a configuration that it cannot be loaded with: identities, ACLs and servers of the
-   * routes that it has. Whatever is wrong with the rest, pods come and go.
-   */
+  /** What of `desired` the worker can have that runs something else, and cannot be loaded with the rest now. */
   async bringWhatLives(desired: RenderedConfig): Promise<void> {
-    const { master, render, events } = this.#parts;
     const applied = this.#applied;
     if (applied === undefined || applied.digest === '' || applied.digest === desired.digest) return;
-    try {
-      const maps = new Map<string, string>();
-      for (const step of planChange(applied, desired)) {
-        if (step.kind !== 'replace-map') continue;
-        await replaceMap(master.statsSocket, step.file, step.content);
-        maps.set(step.file, step.content);
-      }
-      await writeFiles(render.runDir, maps);
-      const servers = new Map([...desired.servers].filter(([backend]) => applied.servers.has(backend)));
-      await this.#servers.bring(this.#servers.differing(servers));
-      this.#applied = { ...applied, files: new Map([...applied.files, ...maps]), servers: new Map([...applied.servers, ...servers]) };
-    } catch (error) {
-      events.onFault(`changes could not be brought to the running HAProxy: ${messageOf(error)}`);
-    }
+    this.#applied = await this.#running.bringWhatLives(applied, desired);
   }
 
-  async #execute(steps: readonly Step[], desired: RenderedConfig): Promise<Outcome> {
-    const { master, render } = this.#parts;
-    const before = this.#applied;
-    for (const step of steps) {
-      switch (step.kind) {
-        case 'replace-map':
-          try {
-            await replaceMap(master.statsSocket, step.file, step.content);
-            await writeFiles(render.runDir, new Map([[step.file, step.content]]));
-          } catch (error) {
-            this.#parts.events.onFault(`${step.file} was not changed at run time (${messageOf(error)}); reloading`);
-            await writeFiles(render.runDir, filesOf(desired));
-            return this.#reload(desired, before, `${step.file} could not be changed at run time`);
-          }
-          break;
-        case 'write-files':
-          await writeFiles(render.runDir, this.#unstored ? filesOf(desired) : step.write, []);
-          break;
-        case 'servers':
-          // All at once, below, and in any case.
-          break;
-        case 'reload': {
-          const outcome = await this.#reload(desired, before, step.reason);
-          if (!outcome.ok) return outcome;
-          for (const other of steps) if (other.kind === 'write-files') await writeFiles(render.runDir, new Map(), other.remove);
-          return { ok: true };
-        }
-      }
-    }
-    // By what the worker has: the file that it was taken over with may be older.
-    const servers = this.#servers.differing(desired.servers);
-    if (servers.length === 0) return { ok: true };
-    try {
-      await this.#servers.bring(servers);
-      this.#unstored = true;
-      return { ok: true };
-    } catch (error) {
-      this.#parts.events.onFault(`servers were not changed at run time (${messageOf(error)}); reloading`);
-      await this.#servers.read().catch(() => undefined);
-      await writeFiles(render.runDir, filesOf(desired));
-      return this.#reload(desired, before, 'servers could not be changed at run time');
-    }
-  }
-
-  async #reload(desired: RenderedConfig, before: RenderedConfig | undefined, reason: string): Promise<Outcome> {
-    const { master, render } = this.#parts;
-    await this.#parts.carry.save();
-    const outcome = await master.reload(desired.digest, RELOAD_TIMEOUT_MS);
-    if (outcome.ok) {
-      this.#loaded(desired);
-      this.#reloads++;
-      this.#lastReloadReason = reason;
-      this.#parts.onWorker();
-      await this.#restoreState();
-    } else if (before !== undefined && before.config !== '') {
-      await writeFiles(render.runDir, filesOf(before), [...desired.files.keys()].filter((file) => !before.files.has(file)));
-      this.#parts.events.onFault(`a reload failed (${reason}); the configuration before it goes on`);
-    }
-    return outcome;
-  }
-
-  /** What cannot be restored is lost, and no reason to refuse the worker. */
-  async #restoreState(): Promise<void> {
-    try {
-      await this.#parts.carry.restore();
-    } catch (error) {
-      this.#parts.events.onFault(`breakers begin anew: ${messageOf(error)}`);
-    }
-  }
-
-  /** A worker runs exactly what lies on disk. */
-  #loaded(desired: RenderedConfig): void {
-    this.#servers.loaded(desired);
-    this.#unstored = false;
-  }
-
-  /** What is left to be done when there is time: haproxy.cfg to be written, or only servers to be deleted; undefined: nothing. */
+  /** What is left to be done when there is time. */
   get untidy(): 'file' | 'servers' | undefined {
-    if (this.#unstored) return 'file';
-    return this.#servers.leaving > 0 ? 'servers' : undefined;
+    return this.#running.untidy;
   }
 
   /** Does it. @throws Error when the disk is full or HAProxy does not answer */
   async tidy(): Promise<void> {
-    const { render } = this.#parts;
-    if (this.#applied === undefined || this.#applied.config === '') return;
-    if (this.#unstored) await writeFiles(render.runDir, new Map([[FIRST_MAP, this.#applied.files.get(FIRST_MAP) ?? ''], [CONFIG_FILE, this.#applied.config]]));
-    this.#unstored = false;
-    if (this.#servers.leaving > 0) await this.#servers.sweep();
+    if (this.#applied !== undefined && this.#applied.config !== '') await this.#running.tidy(this.#applied);
   }
 
-  /**
-   * Compares what the worker has with what is applied, and mends what differs: somebody else's command, one of ours that was lost.
-   * @returns what was mended, one word each. @throws Error when HAProxy does not answer or refuses
-   */
+  /** Mends what differs from what is applied. @returns what was mended, one word each. @throws Error when HAProxy does not answer or refuses */
   async repair(): Promise<readonly string[]> {
     const { master, attach } = this.#parts;
     const applied = this.#applied;
     const worker = applied === undefined || applied.digest === '' ? undefined : await master.worker();
     // Another worker than ours is brought in step by the next apply.
     if (applied === undefined || worker?.digest !== applied.digest || (attach && !isSameWorker(this.#worker, worker))) return [];
-    const live = await readLiveMaps(master.statsSocket, applied.files);
-    const maps = [...applied.files].filter(([file, content]) => file !== FIRST_MAP && live.has(file) && live.get(file) !== content);
-    for (const [file, content] of maps) await replaceMap(master.statsSocket, file, content);
-    await this.#servers.read();
-    const servers = this.#servers.differing(applied.servers);
-    await this.#servers.bring(servers);
-    const mended = [...maps.map(([file]) => file), ...servers.map(([backend]) => backend)];
-    this.#repaired += mended.length;
-    return mended;
+    return this.#running.repair(applied);
   }
 
   /** Nothing runs: writes all files and spawns, or, attached, waits for the other supervisor to start it. */
@@ -316,9 +193,9 @@ export class RunningHaproxy {
     const outcome = attach ? await this.#meetAttached(desired) : await master.start(desired.digest, START_TIMEOUT_MS);
     if (outcome.ok) {
       this.#startedAtMs = Date.now();
-      if (!attach) this.#loaded(desired);
+      if (!attach) this.#running.loaded(desired);
       this.#parts.onWorker();
-      await this.#restoreState();
+      await this.#running.restoreState();
     } else if (!attach && this.#applied !== undefined && this.#applied.config !== '') await writeFiles(render.runDir, filesOf(this.#applied));
     return outcome;
   }
@@ -329,9 +206,9 @@ export class RunningHaproxy {
     for (const deadline = Date.now() + ATTACH_TIMEOUT_MS; Date.now() < deadline; await sleep(100)) {
       const worker = await master.worker();
       if (worker === undefined) continue;
-      await this.#restoreState();
+      await this.#running.restoreState();
       await this.#takeOver(worker);
-      return this.#execute(planChange(this.#applied ?? UNKNOWN, desired), desired);
+      return this.#running.execute(planChange(this.#applied ?? UNKNOWN, desired), this.#applied, desired);
     }
     return { ok: false, messages: `no HAProxy answers on ${render.runDir}/${STATS_SOCKET}` };
   }
@@ -344,7 +221,7 @@ export class RunningHaproxy {
     if (this.#worker !== undefined) {
       this.#restarts++;
       this.#parts.events.onFault('HAProxy was started or reloaded by somebody else');
-      await this.#restoreState();
+      await this.#running.restoreState();
     }
     await this.#takeOver(worker);
     return true;
