@@ -18,6 +18,7 @@ const PROGRAMS = {
     { program: 'dig', package: 'bind9-dnsutils' },
     { program: 'curl', package: 'curl' },
     { program: 'pgrep', package: 'procps' },
+    { program: 'dnsperf', package: 'dnsperf' },
     { program: 'python3', package: 'python3' },
     { program: 'systemd-analyze', package: 'systemd' },
     { program: 'ip', package: 'iproute2', rootOnly: true },
@@ -43,6 +44,12 @@ const PROGRAMS = {
     { program: 'dig', package: 'bind9-dnsutils' },
     { program: 'dnsperf', package: 'dnsperf' },
     { program: 'go', package: 'golang-go' },
+  ],
+  change: [
+    { program: 'haproxy', package: 'haproxy' },
+    { program: 'curl', package: 'curl' },
+    { program: 'dnsperf', package: 'dnsperf' },
+    { program: 'ip', package: 'iproute2', rootOnly: true },
   ],
   load: [
     { program: 'haproxy', package: 'haproxy' },

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { findBinaries } from '../support/cluster/binaries.ts';
-import { namespaceOf, routeName, writeCluster, writeNamespace } from '../support/synthetic-cluster.ts';
+import { NAMESPACES, namespaceOf, routeName, SyntheticCluster } from '../support/synthetic/cluster.ts';
+import { moveNamespace, writeFolder, writeNamespace } from '../support/synthetic/write-folder.ts';
 
 /**
  * `npm run bench:dns`: queries answered per CPU second (user and system time of the whole process) by a running agent with
@@ -15,8 +16,8 @@ import { namespaceOf, routeName, writeCluster, writeNamespace } from '../support
  * Needs dnsperf, and go for the first run (builds CoreDNS, about 100 s).
  */
 const run = promisify(execFile);
-const CLUSTER = { routes: 1000, endpoints: 10_000 };
-const NAMESPACES = 20;
+const ROUTES = 1000;
+const cluster = new SyntheticCluster({ routes: ROUTES, slices: 1, endpoints: 5, pods: 0, network: '127.88' });
 /** One namespace (500 endpoints) is rewritten this often: the agent is busy all the time. */
 const REWRITE_MS = 50;
 const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 5);
@@ -34,7 +35,7 @@ interface Target {
   readonly process: ChildProcess;
 }
 
-const allNames = Array.from({ length: CLUSTER.routes }, (_, route) => `${routeName(route)}.${namespaceOf(route)}.route.internal`);
+const allNames = Array.from({ length: ROUTES }, (_, route) => `${routeName(route)}.${namespaceOf(route)}.route.internal`);
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const folder = await mkdtemp(join(tmpdir(), 'onehop-bench-dns-'));
 const started: ChildProcess[] = [];
@@ -49,7 +50,7 @@ async function bench(): Promise<number> {
   const queries = join(folder, 'queries');
   await writeFile(queries, shuffled(allNames).map((name) => `${name} A\n`).join(''));
   const targets = [await startOnehop('127.71'), await startCoreDns('127.72.200.2')];
-  say(`${CLUSTER.routes} names, ${ROUNDS} rounds of ${SECONDS} s each, dnsperf -T1 -c8; queries answered per CPU second`);
+  say(`${ROUTES} names, ${ROUNDS} rounds of ${SECONDS} s each, dnsperf -T1 -c8; queries answered per CPU second`);
   for (const target of targets) await perCpuSecond(target, queries, 1);
   const ratios: number[] = [];
   for (let round = 1; round <= ROUNDS; round++) {
@@ -67,7 +68,11 @@ async function bench(): Promise<number> {
   if (busy === undefined) return 1;
   const quiet = await latenciesMs(busy, queries, BUSY_QPS, SECONDS);
   let round = 0;
-  const rewriting = setInterval(() => writeNamespace(join(folder, 'objects'), CLUSTER, round % NAMESPACES, ++round), REWRITE_MS);
+  const rewriting = setInterval(() => {
+    const namespace = namespaceOf(round++ % NAMESPACES);
+    moveNamespace(cluster, namespace);
+    writeNamespace(join(folder, 'objects'), cluster, namespace);
+  }, REWRITE_MS);
   const latencies = await latenciesMs(busy, queries, BUSY_QPS, SECONDS);
   clearInterval(rewriting);
   say(`${round} rewrites in ${SECONDS} s; p99 without them: ${(quiet[Math.floor(quiet.length * 0.99)] ?? Number.NaN).toFixed(2)} ms`);
@@ -84,7 +89,7 @@ function shuffled(list: readonly string[]): string[] {
 /** A whole agent. The embedded proxy: what is measured is DNS, not HAProxy's reloads on the same two cores. */
 async function startOnehop(net: string): Promise<Target> {
   const objects = join(folder, 'objects');
-  writeCluster(objects, CLUSTER);
+  writeFolder(objects, cluster);
   const address = `${net}.0.10`;
   const child = start(process.execPath, [
     join(import.meta.dirname, '../../src/onehop.mjs'),

@@ -18,3 +18,6 @@ export function spread(values: readonly number[]): number {
  */
 export const pairedRatio = (values: readonly number[], base: readonly number[]): number =>
   median(values.map((value, round) => value / (base[round] ?? Number.NaN)));
+
+/** The smallest of these sorted values that is not exceeded by `share` of them (0.99: the 99th percentile). NaN for none. */
+export const percentile = (sorted: readonly number[], share: number): number => sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN;
