@@ -22,5 +22,5 @@ it('churn of an API server, a hand-over and a start from the snapshot: nothing i
   expect(out).toContain('reloads: 0 (must be 0: met)');
   expect(out).toContain('failed calls: 0 (must be 0: met)');
   expect(out).toMatch(/from the snapshot: ready after \d+ ms/);
-  expect(code, out).toBe(0);
+  expect({ code, out }).toMatchObject({ code: 0 });
 });
