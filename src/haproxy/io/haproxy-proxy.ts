@@ -88,7 +88,13 @@ export class HaproxyProxy implements Proxy {
     this.#repairing = setInterval(() => void this.repair(), REPAIR_MS).unref();
     if (attach) {
       const expected = (): string | undefined => (this.#busy > 0 || this.#running.applied === undefined ? undefined : this.#running.applied.digest);
-      const watch = new WorkerWatch({ look: () => master.look(), expected, onTrouble: (why) => events.onTrouble(why) });
+      const watch = new WorkerWatch({
+        look: () => master.look(),
+        expected,
+        onTrouble: (why) => events.onTrouble(why),
+        isKnown: (worker) => this.#running.isKnown(worker),
+        onOther: () => void this.#meet(),
+      });
       this.#watch = watch;
       this.#running = new RunningHaproxy({ master, attach, render, events, onWorker, carry, check: this.#check, trouble: () => watch.trouble });
     } else {
@@ -116,6 +122,15 @@ export class HaproxyProxy implements Proxy {
     } catch (error) {
       this.#parts.events.onFault(`what HAProxy runs could not be compared with what it should run: ${messageOf(error)}`);
     }
+  }
+
+  /** Attached: the supervisor has started HAProxy again. The files that it loaded may be a second behind what the one before had. */
+  async #meet(): Promise<void> {
+    await this.#alone(async () => {
+      const { applied } = this.#running;
+      if (!this.#closed && applied !== undefined && applied.config !== '') await this.#running.bringTo(applied, this.#table?.routes ?? []);
+    }).catch((error: unknown) => this.#parts.events.onFault(`a HAProxy that was started anew could not be brought in step: ${messageOf(error)}`));
+    this.#tidySoon();
   }
 
   /** Servers change faster than a file of megabytes should be written, and some leave after their last call. */

@@ -103,6 +103,11 @@ export class RunningHaproxy {
     return pid !== undefined && master.isOurs(pid) && worker !== undefined && master.isOurs(worker);
   }
 
+  /** Attached: whether this is the worker that `applied` speaks of. */
+  isKnown(worker: Worker): boolean {
+    return isSameWorker(this.#worker, worker);
+  }
+
   /** Takes over what runs in the run dir. A worker that is not the one of the files on disk is reloaded by the next apply. */
   async adopt(): Promise<void> {
     const { master, attach } = this.#parts;

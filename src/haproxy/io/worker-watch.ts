@@ -1,3 +1,4 @@
+import type { Worker } from '../parse-answers.ts';
 import type { Sight } from './master.ts';
 
 const WATCH_MS = 1000;
@@ -10,6 +11,10 @@ export interface WorkerWatchParts {
   readonly expected: () => string | undefined;
   /** Called at each change: what is wrong, or undefined when all is well again. */
   readonly onTrouble: (why: string | undefined) => void;
+  /** Whether this is the worker that was last brought to anything. */
+  readonly isKnown: (worker: Worker) => boolean;
+  /** Another worker answers than the known one, and nothing of ours is under way that explains it. */
+  readonly onOther: () => void;
 }
 
 /**
@@ -46,7 +51,9 @@ export class WorkerWatch {
     const sight = await this.#parts.look();
     this.#looking = false;
     // Asked before and after: in between a reload may have changed both.
-    const why = describe(sight, before === this.#parts.expected() ? before : undefined);
+    const expected = before === this.#parts.expected() ? before : undefined;
+    if (expected !== undefined && typeof sight !== 'string' && !this.#parts.isKnown(sight)) this.#parts.onOther();
+    const why = describe(sight, expected);
     this.#times = why === this.#seen ? this.#times + 1 : 1;
     this.#seen = why;
     if (why === this.#trouble || (why !== undefined && this.#times < TOLD_AFTER)) return;
