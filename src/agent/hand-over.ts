@@ -14,6 +14,8 @@ export interface HandOver {
   passed(): Promise<void>;
 }
 
+const TIDY_MS = 4_000;
+
 /**
  * Two generations serve the same addresses side by side (SO_REUSEPORT, one uid) until the older one is stopped.
  *
@@ -24,6 +26,7 @@ export function openHandOver(settings: Pick<Settings, 'haproxyAttach' | 'runDir'
   const { haproxyAttach, runDir } = settings;
   const generations = openGenerations(runDir);
   let wasReady = false;
+  let tidiedAtMs = -Infinity;
   return {
     portsHeld: async (own) => {
       if (!haproxyAttach) return { ownListeners: own };
@@ -35,6 +38,9 @@ export function openHandOver(settings: Pick<Settings, 'haproxyAttach' | 'runDir'
       const became = readiness.ready && !wasReady;
       wasReady = readiness.ready;
       if (generations === undefined || !readiness.ready) return;
+      // Folders of others are no business of each endpoint that comes or goes.
+      if (!became && performance.now() - tidiedAtMs < TIDY_MS) return;
+      tidiedAtMs = performance.now();
       try {
         if (became) await generations.takeCurrent();
         for (const dir of await generations.tidy(Date.now())) log.info({ dir }, 'removed what a dead generation left');

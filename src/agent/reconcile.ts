@@ -4,7 +4,7 @@ import type { Zone } from '../dns/zone.ts';
 import { CodedError, messageOf } from '../model/coded-error.ts';
 import { problem, type Problem } from '../model/problem.ts';
 import { listenerKey, type Proxy } from '../model/proxy.ts';
-import type { RouteTable } from '../model/route-table.ts';
+import type { Route, RouteTable } from '../model/route-table.ts';
 import type { Snapshot } from '../model/snapshot.ts';
 import type { TokenCode } from '../model/token.ts';
 import type { VipLedger } from '../model/vip-ledger.ts';
@@ -38,6 +38,8 @@ export interface InEffect {
   readonly problems: readonly Problem[];
   readonly ledger: VipLedger;
   readonly memory?: DesiredMemory;
+  /** All listeners of these routes were among these open ones. */
+  readonly settled?: { readonly open: ReadonlySet<string>; readonly routes: readonly Route[] };
 }
 
 /**
@@ -51,14 +53,16 @@ export async function reconcile(world: World, snapshot: Snapshot, before: Pick<I
   world.useTokenCodes(table.tokenCodes);
 
   const open = world.proxy.listeners();
-  const fresh = table.routes.flatMap(routeListeners).filter(({ address, port }) => !open.has(listenerKey(address, port)));
+  const seen = new Set(before.settled?.open === open ? before.settled.routes : []);
+  const fresh = table.routes.filter((route) => !seen.has(route)).flatMap(routeListeners).filter(({ address, port }) => !open.has(listenerKey(address, port)));
   const refused = fresh.length === 0 ? new Map<string, RefusedListener>() : await world.checkListeners(fresh);
   const served = withholdRoutes(table, refused);
   const applied = await world.proxy.apply(served.table);
 
   await world.serveZone(zone);
   const problems = [...unsaved, ...served.problems, ...applied, ...world.problems()];
-  return { generation: before.generation + (isSame(before, table, problems) ? 0 : 1), table, problems, ledger, memory };
+  const generation = before.generation + (isSame(before, table, problems) ? 0 : 1);
+  return { generation, table, problems, ledger, memory, ...(fresh.length === 0 ? { settled: { open, routes: table.routes } } : {}) };
 }
 
 /** A full disk must not keep routes from changing; only after a restart might a new route get another address. */

@@ -21,7 +21,7 @@ const CLOSED: WorkerBreaker = { mode: 'auto', open: false, errorAgesMs: [] };
 export function breakersOf(table: RouteTable, options: RenderOptions): ReadonlyMap<string, BreakerRef> {
   return new Map(
     table.routes.flatMap((route) => {
-      if (route.invalid) return [];
+      if (route.invalid || !route.versions.some((one) => hasBreaker(one, options))) return [];
       const names = backendNames(route);
       return route.versions.flatMap((one, version) =>
         hasBreaker(one, options) ? [[names[version] ?? '', { namespace: route.namespace, route: route.name, version }] as const] : [],

@@ -45,6 +45,9 @@ function largestAllowance(wants: readonly number[], budget: number): number {
   return Infinity;
 }
 
+/** Whether all servers of a node that want checks may have them; then {@link largestChecked} is no bound. */
+export const areAllChecked = (count: number, fileDescriptors: number): boolean => count <= Math.floor(fileDescriptors * CHECK_SHARE);
+
 /**
  * Versions with more servers than this go without checks: passed over after a failed connect as ever, but not remembered as down.
  * @param counts servers of each version that would be checked

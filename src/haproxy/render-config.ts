@@ -71,5 +71,5 @@ function digestOf(parts: readonly string[], files: ReadonlyMap<string, string>):
 }
 
 /** `BACKEND SERVER`: who takes all calls of a backend while it can be connected. */
-const renderFirst = (servers: ReadonlyMap<string, WantedServers>): string =>
+export const renderFirst = (servers: ReadonlyMap<string, WantedServers>): string =>
   [...servers].map(([backend, { first }]) => (first === undefined ? '' : `${backend} ${first}\n`)).join('');

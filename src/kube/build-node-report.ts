@@ -1,6 +1,6 @@
 import { byCodeUnit, objectKey } from '../model/names.ts';
 import type { Problem } from '../model/problem.ts';
-import type { RouteTable } from '../model/route-table.ts';
+import type { Route, RouteTable } from '../model/route-table.ts';
 import type { Snapshot } from '../model/snapshot.ts';
 
 /** What a node says about itself (design section 7, "Programmed n of m"). */
@@ -39,3 +39,26 @@ export function buildNodeReport({ serviceRoutes, resourceVersion = '' }: Snapsho
 
 const codesOf = (problems: readonly Problem[]): (readonly [key: string, code: string])[] =>
   problems.flatMap(({ code, object: { kind, namespace, name } }) => (kind === 'ServiceRoute' && namespace !== undefined ? [[objectKey({ namespace, name }), code] as const] : []));
+
+/** {@link buildNodeReport} that gives what it gave before while nothing of it changed: endpoints come and go many times a second. */
+export function rememberNodeReport(): typeof buildNodeReport {
+  let last: { readonly snapshot: Snapshot; readonly table: Pick<RouteTable, 'routes' | 'problems'>; readonly problems: readonly Problem[]; readonly report: NodeReport } | undefined;
+  return (snapshot, table, problems) => {
+    const isSame =
+      last !== undefined &&
+      last.snapshot.serviceRoutes === snapshot.serviceRoutes &&
+      last.table.problems === table.problems &&
+      isSameList(ofRoutes(last.problems), ofRoutes(problems)) &&
+      last.table.routes.length === table.routes.length &&
+      table.routes.every((route, i) => isSameRoute(route, last?.table.routes[i]));
+    const report = isSame && last !== undefined ? { ...last.report, resourceVersion: snapshot.resourceVersion ?? '' } : buildNodeReport(snapshot, table, problems);
+    last = { snapshot, table, problems, report };
+    return report;
+  };
+}
+
+const ofRoutes = (problems: readonly Problem[]): readonly Problem[] => problems.filter(({ object }) => object.kind === 'ServiceRoute');
+
+const isSameList = (a: readonly Problem[], b: readonly Problem[]): boolean => a.length === b.length && a.every((one, i) => one === b[i]);
+
+const isSameRoute = (a: Route, b: Route | undefined): boolean => a === b || (a.name === b?.name && a.namespace === b.namespace);

@@ -36,11 +36,16 @@ export class ClusterContent {
   /** By kind and key, of objects that have any. */
   readonly #problems = new Map<string, readonly Problem[]>();
   #allProblems: readonly Problem[] | undefined = [];
+  /** Both known until a ServiceRoute changes. */
+  #patterns: readonly string[] | undefined;
+  #judged: RefusedRegexes | undefined;
   #tokenCodes: readonly TokenCode[] = [];
   #snapshot: Snapshot | undefined;
 
   /** Takes changed objects of one kind. */
   update(kind: Kind, changes: Changes): void {
+    if (changes.size === 0) return;
+    if (kind === 'ServiceRoute') this.#patterns = this.#judged = undefined;
     const objects = new Map<string, KindTypes[Kind] | undefined>();
     for (const [key, parsed] of changes) {
       objects.set(key, parsed?.object);
@@ -62,9 +67,9 @@ export class ClusterContent {
     return this.#lists[kind].list;
   }
 
-  /** Every regular expression in use. */
+  /** Every regular expression in use; the very same list while no ServiceRoute changes. */
   patterns(): readonly string[] {
-    return [...this.#routes.values()].flatMap(({ parsed }) => (parsed.regexes ?? []).map(({ pattern }) => pattern));
+    return (this.#patterns ??= [...this.#routes.values()].flatMap(({ parsed }) => (parsed.regexes ?? []).map(({ pattern }) => pattern)));
   }
 
   /** The Snapshot of now; the one before, the very same, when nothing changed but the resourceVersion. */
@@ -89,6 +94,8 @@ export class ClusterContent {
 
   /** Takes the spec from routes whose expressions are refused, and gives it back when they no longer are. */
   #judgeRoutes(refused: RefusedRegexes): void {
+    if (refused === this.#judged) return;
+    this.#judged = refused;
     const changed = new Map<string, KindTypes[Kind] | undefined>();
     for (const [key, { parsed, verdict: before }] of this.#routes) {
       const verdict = (parsed.regexes ?? []).map(({ pattern }) => refused.get(pattern) ?? '').join('\n').trim();

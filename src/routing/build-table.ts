@@ -11,7 +11,8 @@ import { buildEndpointGuard } from './endpoint-guard.ts';
 import { readStatusVips } from './read-status-vips.ts';
 import { resolveRoute, type ResolveContext } from './resolve-route.ts';
 import type { RoutingOptions } from './routing-options.ts';
-import { sameElements, sameInputs, sharedInputs, type ResolvedEntry, type SharedPart, type TableMemory } from './table-memory.ts';
+import { groupSlices } from './slice-groups.ts';
+import { sameElements, sameInputs, sharedInputs, type ResolvedEntry, type SharedPart, type TableBase, type TableMemory } from './table-memory.ts';
 
 export interface BuiltTable {
   readonly table: RouteTable;
@@ -24,43 +25,96 @@ export interface BuiltTable {
 /** Snapshot -> what this node serves. Pure: same input, same output, with or without `before`. */
 export function buildTable(snapshot: Snapshot, options: RoutingOptions, ledger: VipLedger, nowMs: number, before?: TableMemory): BuiltTable {
   const inputs = sharedInputs(snapshot, options);
-  const kept = before !== undefined && sameInputs(before.shared.inputs, inputs) ? before : undefined;
-  const shared = kept?.shared ?? buildShared(snapshot, options, inputs);
-  const context: ResolveContext = { ...shared.context, slices: Map.groupBy(snapshot.endpointSlices, (slice) => `${slice.namespace}/${slice.serviceName}`) };
+  const kept = before !== undefined && sameInputs(before.base.shared.inputs, inputs) ? before : undefined;
+  const { base, ledger: next } = buildBase(snapshot, options, ledger, nowMs, kept?.base ?? buildShared(snapshot, options, inputs));
+  const { touched, ...groups } = groupSlices(snapshot.endpointSlices, before?.groups);
+  const context: ResolveContext = { ...base.shared.context, slices: groups.byService };
 
-  const serviceRoutes = snapshot.serviceRoutes.filter((route) => route.namespace !== options.globalNamespace);
-  const allocation =
-    options.vips === 'status' ? { ...readStatusVips(serviceRoutes, options.pool), ledger } : allocateVips(serviceRoutes, options.pool, ledger, nowMs, snapshot.nodes.length > 1);
+  const last = kept?.base === base && touched !== undefined ? kept : undefined;
+  const stale = last === undefined || touched === undefined ? base.serviceRoutes : new Set([...touched].flatMap((service) => base.users.get(service) ?? []));
+  const entries = new Map(last?.entries);
+  for (const source of stale) {
+    const key = objectKey(source);
+    const entry = buildEntry(source, base, context, options.pool, kept?.entries.get(key));
+    if (entry !== undefined) entries.set(key, entry);
+  }
+  const table = last === undefined ? assemble(options.nodeName, snapshot, base, entries) : amend(last, snapshot, base, entries, stale);
+  return { table, ledger: next, memory: { base, groups, entries, table } };
+}
+
+/** Everything but the slices; the very same as before when nothing of it changed. */
+function buildBase(snapshot: Snapshot, options: RoutingOptions, ledger: VipLedger, nowMs: number, before: TableBase | SharedPart): { readonly base: TableBase; readonly ledger: VipLedger } {
+  const kept = 'shared' in before ? before : undefined;
+  const shared = 'shared' in before ? before.shared : before;
+  const isSameSources = kept !== undefined && sameElements(kept.sources, snapshot.serviceRoutes);
+  const serviceRoutes = isSameSources ? kept.serviceRoutes : snapshot.serviceRoutes.filter((route) => route.namespace !== options.globalNamespace);
+  // What the controller gave changes with the routes alone; what is given here also with time.
+  const { ledger: next, ...allocation } =
+    options.vips === 'allocate'
+      ? allocateVips(serviceRoutes, options.pool, ledger, nowMs, snapshot.nodes.length > 1)
+      : { ...(isSameSources ? kept.allocation : readStatusVips(serviceRoutes, options.pool)), ledger };
+  if (isSameSources && sameElements(kept.sourceProblems, snapshot.problems) && isSameAllocation(kept.allocation, allocation)) return { base: kept, ledger: next };
   const found = [...snapshot.problems, ...shared.callers.problems, ...allocation.problems];
   const known = Map.groupBy(
     found.filter((one) => one.object.kind === 'ServiceRoute'),
     (one) => `${one.object.namespace ?? ''}/${one.object.name}`,
   );
-
-  const entries = new Map<string, ResolvedEntry>();
-  for (const source of serviceRoutes) {
-    const key = objectKey(source);
-    const vip = allocation.vips.get(key);
-    if (vip === undefined) continue;
-    const slices = source.spec?.to.flatMap((to) => context.slices.get(`${source.namespace}/${to.name}`) ?? []) ?? [];
-    const last = kept?.entries.get(key);
-    const resolved = last !== undefined && last.source === source && sameElements(last.slices, slices) ? last.resolved : resolveRoute(source, context);
-    const route = placeRoute(source, resolved, { pool: options.pool, vip, globalVip: allocation.globalVips.get(key), known: known.get(key) ?? [] });
-    entries.set(key, { source, slices, resolved, route: last !== undefined && last.resolved === resolved && isSamePlace(last.route, route) ? last.route : route });
+  const users = new Map<string, ServiceRoute[]>();
+  for (const route of serviceRoutes) {
+    for (const { name } of route.spec?.to ?? []) {
+      const key = `${route.namespace}/${name}`;
+      const those = users.get(key);
+      if (those === undefined) users.set(key, [route]);
+      else those.push(route);
+    }
   }
+  return { base: { shared, sources: snapshot.serviceRoutes, sourceProblems: snapshot.problems, serviceRoutes, allocation, found, known, users }, ledger: next };
+}
+
+/** True when both give the same addresses and find the same. */
+const isSameAllocation = (a: TableBase['allocation'], b: TableBase['allocation']): boolean =>
+  isSameMap(a.vips, b.vips) && isSameMap(a.globalVips, b.globalVips) && (a.problems === b.problems || (a.problems.length === 0 && b.problems.length === 0));
+
+const isSameMap = (a: ReadonlyMap<string, string>, b: ReadonlyMap<string, string>): boolean =>
+  a === b || (a.size === b.size && [...a].every(([key, value]) => b.get(key) === value));
+
+/** Resolves and places one route; as much of `last` as still holds stays the very same. Undefined: it has no address. */
+function buildEntry(source: ServiceRoute, { allocation, known }: TableBase, context: ResolveContext, pool: VipPool, last: ResolvedEntry | undefined): ResolvedEntry | undefined {
+  const key = objectKey(source);
+  const vip = allocation.vips.get(key);
+  if (vip === undefined) return undefined;
+  const slices = source.spec?.to.flatMap((to) => context.slices.get(`${source.namespace}/${to.name}`) ?? []) ?? [];
+  const resolved = last !== undefined && last.source === source && sameElements(last.slices, slices) ? last.resolved : resolveRoute(source, context);
+  const route = placeRoute(source, resolved, { pool, vip, globalVip: allocation.globalVips.get(key), known: known.get(key) ?? [] });
+  return { source, slices, resolved, route: last !== undefined && last.resolved === resolved && isSamePlace(last.route, route) ? last.route : route };
+}
+
+function assemble(node: string, snapshot: Snapshot, { shared, found }: TableBase, entries: ReadonlyMap<string, ResolvedEntry>): RouteTable {
   const { zone } = shared.context.view;
   return {
-    table: {
-      node: options.nodeName,
-      ...(zone === undefined ? {} : { zone }),
-      routes: [...entries.values()].map(({ route }) => route).sort((a, b) => byCodeUnit(a.namespace, b.namespace) || byCodeUnit(a.name, b.name)),
-      callers: shared.callers.table,
-      tokenCodes: snapshot.tokenCodes,
-      problems: sortProblems([...found, ...[...entries.values()].flatMap(({ resolved }) => resolved.problems)]),
-    },
-    ledger: allocation.ledger,
-    memory: { shared, entries },
+    node,
+    ...(zone === undefined ? {} : { zone }),
+    routes: [...entries.values()].map(({ route }) => route).sort((a, b) => byCodeUnit(a.namespace, b.namespace) || byCodeUnit(a.name, b.name)),
+    callers: shared.callers.table,
+    tokenCodes: snapshot.tokenCodes,
+    problems: sortProblems([...found, ...[...entries.values()].flatMap(({ resolved }) => resolved.problems)]),
   };
+}
+
+/** The table before with other routes in the place of those that were looked at again; lists without a change stay the very same. */
+function amend(last: TableMemory, snapshot: Snapshot, base: TableBase, entries: ReadonlyMap<string, ResolvedEntry>, looked: Iterable<ServiceRoute>): RouteTable {
+  const replaced = new Map<Route, Route>();
+  let hasProblems = false;
+  for (const source of looked) {
+    const key = objectKey(source);
+    const [old, now] = [last.entries.get(key), entries.get(key)];
+    if (old === undefined || now === undefined || old.route === now.route) continue;
+    replaced.set(old.route, now.route);
+    hasProblems ||= old.resolved.problems.length > 0 || now.resolved.problems.length > 0;
+  }
+  if (hasProblems) return assemble(last.table.node, snapshot, base, entries);
+  const { table } = last;
+  return { ...table, routes: replaced.size === 0 ? table.routes : table.routes.map((route) => replaced.get(route) ?? route), tokenCodes: snapshot.tokenCodes };
 }
 
 /** Indexes what all routes share. */

@@ -1,14 +1,17 @@
 import type { Problem } from '../model/problem.ts';
-import type { CallerTable, Route } from '../model/route-table.ts';
+import type { CallerTable, Route, RouteTable } from '../model/route-table.ts';
 import type { ServiceRoute } from '../model/service-route.ts';
 import type { EndpointSlice, Snapshot } from '../model/snapshot.ts';
+import type { VipAllocation } from './allocate-vips.ts';
 import type { ResolveContext, ResolvedRoute } from './resolve-route.ts';
 import type { RoutingOptions } from './routing-options.ts';
+import type { SliceGroups } from './slice-groups.ts';
 
 /*
  * A build remembers what it resolved, so that the next one only does what changed. A source keeps the identity of objects that did not
  * change: the same object means the same content. What a route resolves to depends on its own object, its slices, and what all share
- * (options, Services, pods, nodes, the API server's addresses); when these are the very same, so is the result.
+ * (options, Services, pods, nodes, the API server's addresses); when these are the very same, so is the result. While nothing but slices
+ * changed, only the routes that use them are looked at.
  */
 
 /** What all routes depend on, as it was indexed. */
@@ -16,6 +19,22 @@ export interface SharedPart {
   readonly inputs: readonly (readonly unknown[])[];
   readonly context: Omit<ResolveContext, 'slices'>;
   readonly callers: { readonly table: CallerTable; readonly problems: readonly Problem[] };
+}
+
+/** Everything of a build but the slices. */
+export interface TableBase {
+  readonly shared: SharedPart;
+  /** All ServiceRoutes and Problems of the Snapshot. */
+  readonly sources: readonly ServiceRoute[];
+  readonly sourceProblems: readonly Problem[];
+  /** Those that may be served. */
+  readonly serviceRoutes: readonly ServiceRoute[];
+  readonly allocation: Omit<VipAllocation, 'ledger'>;
+  /** Found before any route was resolved; `known`: those of routes, by key. */
+  readonly found: readonly Problem[];
+  readonly known: ReadonlyMap<string, readonly Problem[]>;
+  /** Routes by the Services that they name, `namespace/name`. */
+  readonly users: ReadonlyMap<string, readonly ServiceRoute[]>;
 }
 
 /** One route as it was resolved, and the Route that was made of it. */
@@ -27,8 +46,10 @@ export interface ResolvedEntry {
 }
 
 export interface TableMemory {
-  readonly shared: SharedPart;
+  readonly base: TableBase;
+  readonly groups: SliceGroups;
   readonly entries: ReadonlyMap<string, ResolvedEntry>;
+  readonly table: RouteTable;
 }
 
 /** The objects that the shared part is made of, list by list. */

@@ -13,6 +13,7 @@ import { describeFigures, describeVerdict, judge, PHASE_COLUMNS, tabulatePhases,
 import { DnsLoad } from '../support/bench/change/dns-load.ts';
 import { EffectProbe } from '../support/bench/change/effect-probe.ts';
 import type { ToldToServers } from '../support/bench/change/pod-servers.ts';
+import { must } from '../support/lab/run.ts';
 import { fillPlace, renderColumns, renderTable } from '../support/bench/performance-page.ts';
 import { churn, type Change } from '../support/synthetic/churn.ts';
 import { isHeaderRoute, namespaceOf, routeName, SyntheticCluster, type ClusterShape } from '../support/synthetic/cluster.ts';
@@ -108,8 +109,14 @@ function enterNamespaces(): number {
 
 async function bench(): Promise<ChangeResult> {
   await requireFree([net, '127.88']);
-  const folder = await mkdtemp(join(tmpdir(), 'onehop-bench-change-'));
-  opened.push(() => rm(folder, { recursive: true }));
+  const folder = await mkdtemp(join(tmpdir(), 'onehop-change-'));
+  opened.push(async () => {
+    if (process.env['BENCH_NAMESPACE'] !== undefined) await must(['umount', join(folder, 'run')]);
+    await rm(folder, { recursive: true });
+  });
+  // Where /run is, memory is the disk.
+  await mkdir(join(folder, 'run'));
+  if (process.env['BENCH_NAMESPACE'] !== undefined) await must(['mount', '-t', 'tmpfs', 'tmpfs', join(folder, 'run')]);
   const cluster = new SyntheticCluster(shape);
   const source = await openSource(cluster, folder);
   opened.push(() => source.close());

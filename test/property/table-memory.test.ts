@@ -29,12 +29,16 @@ const makers = {
   routes: (i: number, kind: number): ServiceRoute =>
     kind === 0
       ? serviceRoute(`ns${i % 2}/r${i}`, null)
-      : serviceRoute(`ns${i % 2}/r${i}`, {
-          global: kind === 1,
-          rule: { type: kind === 2 ? 'Percentage' : '' },
-          to: [{ name: 's0', weight: 10 * kind }, { name: `s${i}` }].slice(0, i === 0 ? 1 : 2),
-          acl: { defaultAllow: kind !== 3, entries: [{ name: 's1', namespace: 'ns0' }] },
-        }),
+      : serviceRoute(
+          `ns${i % 2}/r${i}`,
+          {
+            global: kind === 1,
+            rule: { type: kind === 2 ? 'Percentage' : '' },
+            to: [{ name: 's0', weight: 10 * kind }, { name: `s${i}` }].slice(0, i === 0 ? 1 : 2),
+            acl: { defaultAllow: kind !== 3, entries: [{ name: 's1', namespace: 'ns0' }] },
+          },
+          { status: kind === 3 ? {} : { vip: `169.254.193.${i}`, ...(kind === 1 ? { globalVip: `169.254.194.${i}` } : {}) } },
+        ),
   services: (i: number, kind: number): Service =>
     service(`ns${i % 2}/s${i}`, kind === 0 ? [] : [{ port: kind === 4 ? 443 : 80, ...(kind === 3 ? { appProtocol: 'mysql' } : {}) }], { selector: { app: `a${kind}` }, clusterIPs: [`10.96.0.${kind}`] }),
   slices: (i: number, kind: number): EndpointSlice => slice(`ns${i % 2}/s${i}`, Array.from({ length: kind }, (_, k) => `10.${kind}.${i}.${k}@n${(k % 3) + 1}`)),
@@ -42,7 +46,7 @@ const makers = {
 };
 
 describe('what a build remembers', () => {
-  it('never changes what the next one gives', () => {
+  it.each(['allocate', 'status'] as const)('never changes what the next one gives (addresses by %s)', (vips) => {
     fc.assert(
       fc.property(edits, (steps: readonly Edit[]) => {
         const lists: { [List in keyof typeof makers]: Map<number, ReturnType<(typeof makers)[List]>> } = { routes: new Map(), services: new Map(), slices: new Map(), pods: new Map() };
@@ -61,8 +65,8 @@ describe('what a build remembers', () => {
             pods: [...lists.pods.values()],
             nodes: NODES,
           });
-          const fresh = buildDesired(now, options, ledger, 0);
-          const next = buildDesired(now, options, ledger, 0, memory);
+          const fresh = buildDesired(now, { ...options, vips }, ledger, 0);
+          const next = buildDesired(now, { ...options, vips }, ledger, 0, memory);
           expect({ ...next, memory: undefined }).toEqual({ ...fresh, memory: undefined });
           ({ memory, ledger } = next);
         }

@@ -241,7 +241,7 @@ export class HaproxyProxy implements Proxy {
     const problems = new Map(leftOut.map((one) => [`${one.object.namespace}/${one.object.name}`, one]));
     for (const [key, held] of await this.#quarantine.keep(table.routes)) problems.set(key, held);
     for (;;) {
-      const routes = table.routes.filter((route) => !problems.has(objectKey(route)));
+      const routes = problems.size === 0 ? table.routes : table.routes.filter((route) => !problems.has(objectKey(route)));
       const desired = this.#render({ ...table, routes });
       try {
         const outcome = await this.#running.bringTo(desired, routes);

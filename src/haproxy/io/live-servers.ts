@@ -15,6 +15,8 @@ export class LiveServers {
   readonly #socket: string;
   #servers: Map<string, ServerStates> = new Map();
   #pinned = new Map<string, string>();
+  /** Backends that are known to be exactly at these: thousands, of which few change at a time. */
+  readonly #settled = new Map<string, WantedServers>();
 
   constructor(socket: string) {
     this.#socket = socket;
@@ -22,6 +24,7 @@ export class LiveServers {
 
   /** The worker was just loaded with this file. */
   loaded({ servers }: RenderedConfig): void {
+    this.#settled.clear();
     this.#servers = new Map([...servers].map(([backend, wanted]) => [backend, new Map(wanted.servers.map(({ name }) => [name, 'serving']))]));
     this.#pinned = new Map([...servers].flatMap(([backend, { first }]) => (first === undefined ? [] : [[backend, first] as const])));
   }
@@ -30,6 +33,7 @@ export class LiveServers {
   async read(): Promise<void> {
     const session = await CliSession.open(this.#socket);
     try {
+      this.#settled.clear();
       this.#servers = new Map([...parseServerStates(await session.ask('show servers state', 10_000))].map(([backend, servers]) => [backend, new Map(servers)]));
       this.#pinned = new Map(parsePins(parseMap(await session.ask(`show map ${FIRST_MAP}`, 10_000))));
     } finally {
@@ -46,11 +50,19 @@ export class LiveServers {
 
   /** The backends whose servers are not these. */
   differing(wanted: ReadonlyMap<string, WantedServers>): readonly (readonly [backend: string, wanted: WantedServers])[] {
-    return [...wanted].filter(([backend, { servers, first }]) => {
-      const running = this.#servers.get(backend);
-      const serving = [...(running ?? [])].filter(([, state]) => state === 'serving');
-      return this.#pinned.get(backend) !== first || serving.length !== servers.length || servers.some(({ name }) => running?.get(name) !== 'serving');
-    });
+    const found: (readonly [string, WantedServers])[] = [];
+    for (const [backend, want] of wanted) {
+      if (this.#settled.get(backend) === want) continue;
+      if (this.#isAt(backend, want)) this.#settled.set(backend, want);
+      else found.push([backend, want]);
+    }
+    return found;
+  }
+
+  #isAt(backend: string, { servers, first }: WantedServers): boolean {
+    const running = this.#servers.get(backend);
+    const serving = [...(running ?? [])].filter(([, state]) => state === 'serving');
+    return this.#pinned.get(backend) === first && serving.length === servers.length && servers.every(({ name }) => running?.get(name) === 'serving');
   }
 
   /** Brings these backends to these servers. @throws Error with HAProxy's words when a command is refused: the rest was not tried */
@@ -58,6 +70,7 @@ export class LiveServers {
     const session = await CliSession.open(this.#socket);
     try {
       for (const [backend, wanted] of backends) {
+        this.#settled.delete(backend);
         const running = this.#servers.get(backend) ?? new Map<string, 'serving' | 'leaving'>();
         for (const command of planServers(backend, running, this.#pinned.get(backend), wanted)) await this.#send(session, command);
         this.#note(backend, wanted);

@@ -2,7 +2,7 @@ import type { Problem } from '../../model/problem.ts';
 import type { RouteTable } from '../../model/route-table.ts';
 import type { Snapshot } from '../../model/snapshot.ts';
 import { ApiError } from '../api-error.ts';
-import { buildNodeReport, type NodeReport } from '../build-node-report.ts';
+import { rememberNodeReport, type NodeReport } from '../build-node-report.ts';
 import { valueAt } from '../field-path.ts';
 import { ReportSchedule } from '../report-schedule.ts';
 import type { ApiClient } from './open-api-client.ts';
@@ -37,6 +37,7 @@ class LeaseReporter implements NodeReporter {
   readonly #closing = new AbortController();
   readonly #told = new Set<string>();
   #report: NodeReport | undefined;
+  readonly #build = rememberNodeReport();
   #owner: { readonly uid: string } | undefined;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
@@ -48,7 +49,7 @@ class LeaseReporter implements NodeReporter {
   inEffect(snapshot: Snapshot, table: RouteTable, problems: readonly Problem[]): void {
     // Objects from files have no resourceVersion, and nobody to tell.
     if (snapshot.resourceVersion === undefined) return;
-    this.#report = buildNodeReport(snapshot, table, problems);
+    this.#report = this.#build(snapshot, table, problems);
     this.#schedule.inEffect(this.#report.fingerprint, snapshot.nodes.length, performance.now());
     this.#arm();
   }

@@ -24,7 +24,7 @@ export interface ReflectorOptions<T> {
   readonly query?: Query;
   /** What is kept of an object; everything else of it is let go at once. */
   readonly slim: Slim<T>;
-  /** Keys (`namespace/name`, or `name`) that appeared, changed or went, gathered for 50 ms. */
+  /** Keys (`namespace/name`, or `name`) that appeared, changed or went: told after 5 ms, and every 50 ms at most. */
   readonly onChange: (dirty: ReadonlySet<string>) => void;
   /** Each failed attempt, and when the next one is made. What it or `onChange` throws is dropped. */
   readonly onTrouble?: (trouble: Trouble) => void;
@@ -41,6 +41,7 @@ export interface Trouble {
 export interface ReflectorTiming {
   readonly retry: RetryLimits;
   readonly silenceMs: number;
+  /** Between two calls of `onChange`, at least; the first after a rest comes sooner. */
   readonly coalesceMs: number;
   /** `timeoutSeconds` of a watch is drawn from here. */
   readonly watchSeconds: readonly [number, number];
@@ -78,6 +79,8 @@ const MAX_OBJECT_BYTES = 16 * 1024 * 1024;
 const SLICE = 100;
 /** A watch that lasted this long was worth its connection. */
 const WORTH_MS = 10_000;
+/** What happens at once comes in several events. */
+const GATHER_MS = 5;
 /** Bookmarks come about once a minute: a connection without a byte for longer is dead, though no one has said so. */
 const TIMING: Omit<ReflectorTiming, 'retry'> = { silenceMs: 90_000, coalesceMs: 50, watchSeconds: [240, 480] };
 
@@ -106,6 +109,7 @@ class ListWatch<T> implements Reflector<T> {
   #told: string | undefined;
   #dirty = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
+  #flushedAtMs = -Infinity;
   #page = PAGE;
   #lastEventMs: number | undefined;
   #lists = 0;
@@ -270,12 +274,13 @@ class ListWatch<T> implements Reflector<T> {
   }
 
   #flushSoon(): void {
-    this.#timer ??= setTimeout(() => this.#flush(), this.#timing.coalesceMs);
+    this.#timer ??= setTimeout(() => this.#flush(), Math.max(GATHER_MS, this.#flushedAtMs + this.#timing.coalesceMs - performance.now()));
   }
 
   #flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    this.#flushedAtMs = performance.now();
     const dirty = this.#dirty;
     this.#dirty = new Set();
     this.#tell(() => this.#options.onChange(dirty));

@@ -7,6 +7,8 @@ export class RegexVerdicts {
   readonly #onError: (error: Error) => void;
   /** Undefined reason: the pattern is fine. */
   #known = new Map<string, string | undefined>();
+  /** What was answered for this very list, when all of it could be asked. */
+  #last: { readonly patterns: readonly string[]; readonly refused: RefusedRegexes } | undefined;
 
   constructor(check: CheckRegexes | undefined, onError: (error: Error) => void) {
     this.#check = check;
@@ -18,6 +20,7 @@ export class RegexVerdicts {
    * count as fine and are asked again next time: it checks its whole configuration once more before using it.
    */
   async ask(patterns: readonly string[]): Promise<RefusedRegexes> {
+    if (this.#last?.patterns === patterns) return this.#last.refused;
     const wanted = new Set(patterns);
     const unseen = [...wanted].filter((pattern) => !this.#known.has(pattern));
     const known = new Map([...this.#known].filter(([pattern]) => wanted.has(pattern)));
@@ -30,6 +33,8 @@ export class RegexVerdicts {
       }
     }
     this.#known = known;
-    return new Map([...known].flatMap(([pattern, why]) => (why === undefined ? [] : [[pattern, why]])));
+    const refused = new Map([...known].flatMap(([pattern, why]) => (why === undefined ? [] : [[pattern, why] as const])));
+    this.#last = known.size === wanted.size ? { patterns, refused } : undefined;
+    return refused;
   }
 }

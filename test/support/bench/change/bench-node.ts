@@ -56,7 +56,7 @@ export class BenchNode {
     while ((await this.ask('/readyz'))?.startsWith('200') !== true) {
       if (this.#agent.exitCode !== null) throw new Error(`the agent ended with code ${this.#agent.exitCode}:\n${await this.log()}`);
       if (performance.now() - startMs > READY_LIMIT_MS) throw new Error(`not ready in ${READY_LIMIT_MS / 1000} s: ${(await this.ask('/readyz')) ?? 'no answer'}\n${await this.log()}`);
-      await delay(10);
+      await delay(20);
     }
     return performance.now() - startMs;
   }
