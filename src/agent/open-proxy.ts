@@ -1,6 +1,7 @@
 import type { Logger } from '../daemon/io/logger.ts';
 import { checkRegexes as checkForEmbedded } from '../embedded/check-regexes.ts';
 import { openEmbeddedProxy } from '../embedded/io/open-embedded-proxy.ts';
+import { isTried, NEWEST, OLDEST } from '../haproxy/features.ts';
 import { openHaproxy } from '../haproxy/io/open-haproxy.ts';
 import { probeHaproxy } from '../haproxy/io/probe-haproxy.ts';
 import { openRegexCheck } from '../haproxy/io/regex-check.ts';
@@ -72,6 +73,8 @@ async function openNative(settings: Settings, parts: ProxyParts, log: Logger, on
       },
     },
   });
+  const { version } = proxy.status();
+  if (!isTried({ version })) log.warn(`HAProxy ${version} is newer than what Onehop was tested with (${OLDEST.join('.')} to ${NEWEST.join('.')})`);
   return {
     proxy,
     checkRegexes: openRegexCheck(settings.haproxyBin),

@@ -8,6 +8,8 @@ export interface HaproxyFeatures {
 
 /** Oldest version whose configuration language has all that is rendered (named defaults with rules). */
 export const OLDEST = [2, 6] as const;
+/** Newest branch that the tests have run on. A later one is used all the same, and said. */
+export const NEWEST = [3, 2] as const;
 
 /** Reads the output of `haproxy -vv`; undefined when it is none. */
 export function parseVersion(output: string): HaproxyFeatures | undefined {
@@ -17,7 +19,13 @@ export function parseVersion(output: string): HaproxyFeatures | undefined {
 }
 
 /** True when this version can read what we render. */
-export function isSupported({ version }: HaproxyFeatures): boolean {
+export const isSupported = (haproxy: HaproxyFeatures): boolean => isSince(haproxy, OLDEST);
+
+/** True when the tests have run on this version or a later one of the same branch. */
+export const isTried = (haproxy: Pick<HaproxyFeatures, 'version'>): boolean => !isSince(haproxy, [NEWEST[0], NEWEST[1] + 1]);
+
+/** True from HAProxy `major.minor` on. */
+export function isSince({ version }: Pick<HaproxyFeatures, 'version'>, [atMajor, atMinor]: readonly [major: number, minor: number]): boolean {
   const [major = 0, minor = 0] = version.split('.').map(Number);
-  return major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1]);
+  return major > atMajor || (major === atMajor && minor >= atMinor);
 }

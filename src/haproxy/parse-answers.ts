@@ -1,7 +1,7 @@
 /** Processes as the master's `show proc` lists them (management guide, 9.4). */
 export interface Processes {
   readonly master: number;
-  /** Undefined while a reload has no worker yet, or failed. */
+  /** The one that serves. Undefined while a reload has no worker yet, and where the master's start failed. */
   readonly worker: number | undefined;
   /** Old workers that still drain, oldest (most reloads) first. */
   readonly old: readonly number[];
@@ -9,7 +9,10 @@ export interface Processes {
   readonly failed: number;
 }
 
-/** Reads `show proc` (2.6 to 3.x); undefined when the answer names no master. */
+/**
+ * Reads `show proc`; undefined when the answer names no master. From 3.1 on a reload makes an old worker of the one that serves before the
+ * new one is ready, and leaves it there when the new one fails: then the one with the fewest reloads behind it is it.
+ */
 export function parseProcesses(answer: string): Processes | undefined {
   let section = 'current';
   let master: number | undefined;
@@ -24,7 +27,18 @@ export function parseProcesses(answer: string): Processes | undefined {
     else if (type === 'worker') workers.push(Number(pid));
   }
   if (master === undefined) return undefined;
-  return { master, worker: workers.at(-1), old: old.sort((a, b) => b.reloads - a.reloads).map(({ pid }) => pid), failed: Number(/\[failed: (\d+)\]/.exec(answer)?.[1] ?? 0) };
+  const failed = Number(/\[failed: (\d+)\]/.exec(answer)?.[1] ?? 0);
+  const pids = old.sort((a, b) => b.reloads - a.reloads).map(({ pid }) => pid);
+  const worker = workers.at(-1) ?? (failed > 0 ? pids.pop() : undefined);
+  return { master, worker, old: pids, failed };
+}
+
+/**
+ * What HAProxy said when `reload` on the master's socket failed; undefined: it did not, or does not say. From 2.7 on the answer comes when
+ * the reload is over, with what was said meanwhile (management guide, 9.4).
+ */
+export function parseFailedReload(answer: string): string | undefined {
+  return /^Success=0(?:\n--)?\n?([^]*)$/.exec(answer)?.[1];
 }
 
 /** A worker as `show info` tells of it. Pids begin anew in a container that starts again: with the time of its start one is told from another. */

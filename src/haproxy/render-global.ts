@@ -1,6 +1,7 @@
 import { CONTRADICTED_STATUS, REASON_HEADER, REFUSALS } from '../model/refusal.ts';
 import type { RefusalCode } from '../model/refusal.ts';
 import type { Protocol } from '../model/service-route.ts';
+import { isSince } from './features.ts';
 import { quote } from './quote.ts';
 import { CLEANING_RULES } from './render-cleaning.ts';
 import type { RenderOptions } from './render-options.ts';
@@ -56,6 +57,8 @@ export function renderGlobal(options: RenderOptions, count: { readonly binds: nu
     `  hard-stop-after ${hardStop}s`,
     '  tune.pool-high-fd-ratio 90',
     '  tune.pool-low-fd-ratio 80',
+    // 3.1 warns where it is not said; no script of ours reads a boolean. It counts for what is loaded after it.
+    ...(options.haproxy.lua && isSince(options.haproxy, [3, 1]) ? ['  tune.lua.bool-sample-conversion normal'] : []),
     ...(options.haproxy.lua ? [`  lua-load ${HOLD_SCRIPT}`, `  lua-load ${TOKEN_SCRIPT}`] : []),
     ...(count.breakers.size > 0 ? [`  lua-load ${BREAKER_SCRIPT}`] : []),
   ];

@@ -145,11 +145,11 @@ describe.each([
   });
 
   it('1 MB is too large for any request', async () => {
-    // The proxy closes with most of it unread; the reset that follows may overtake its answer.
+    // The proxy closes with most of it unread; the reset that follows may overtake its answer. HAProxy 3.2 says 431.
     const answers = new Set<string>();
-    for (let i = 0; i < 20 && !answers.has('400'); i++) answers.add(await withToken('a'.repeat(1_048_576)));
+    for (let i = 0; i < 20 && !answers.has('400') && !answers.has('431'); i++) answers.add(await withToken('a'.repeat(1_048_576)));
     answers.delete('closed');
-    expect([...answers]).toEqual(['400']);
+    expect([['400'], ['431']]).toContainEqual([...answers]);
     expect(await withToken(good())).toBe('200');
   }, 30_000);
 

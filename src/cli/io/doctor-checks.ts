@@ -9,7 +9,7 @@ import { readFdLimits } from '../../node/io/fd-limits.ts';
 import { whoListens, type Listener } from '../../node/io/ports.ts';
 import { readBridges, readNode, readRoutes } from '../../node/io/read-node.ts';
 import { planNode } from '../../node/plan-node.ts';
-import { isSupported } from '../../haproxy/features.ts';
+import { isSupported, isTried, NEWEST, OLDEST } from '../../haproxy/features.ts';
 import { valueAt } from '../../kube/field-path.ts';
 import { probeHaproxy } from '../../haproxy/io/probe-haproxy.ts';
 import type { Settings } from '../../settings/settings.ts';
@@ -77,7 +77,8 @@ async function checkHaproxy({ haproxyBin, proxy }: Settings): Promise<readonly F
     return [proxy === 'haproxy' ? problem(`${haproxyBin} cannot be run`, remedy) : { state: 'note', text: `${haproxyBin} cannot be run: the embedded proxy serves`, remedy }];
   }
   if (!isSupported(features)) return [problem(`version ${features.version} is too old`, 'install 2.6 or newer')];
-  return [features.lua ? ok(`version ${features.version}, with Lua`) : { state: 'note', text: `version ${features.version} without Lua: callers not known yet are refused at once instead of held`, remedy: 'use a build with USE_LUA' }];
+  const untried: readonly Finding[] = isTried(features) ? [] : [{ state: 'note', text: `version ${features.version} is newer than what Onehop was tested with`, remedy: `use ${OLDEST.join('.')} to ${NEWEST.join('.')}` }];
+  return [...untried, features.lua ? ok(`version ${features.version}, with Lua`) : { state: 'note', text: `version ${features.version} without Lua: callers not known yet are refused at once instead of held`, remedy: 'use a build with USE_LUA' }];
 }
 
 async function checkAgent({ runDir }: Settings): Promise<readonly Finding[]> {

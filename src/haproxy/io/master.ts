@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CONFIG_FILE } from '../plan-change.ts';
-import { parseClientSessions, parseInfo, parseProcesses } from '../parse-answers.ts';
+import { parseClientSessions, parseFailedReload, parseInfo, parseProcesses } from '../parse-answers.ts';
 import type { Processes, Worker } from '../parse-answers.ts';
 import { systemCode } from '../../model/coded-error.ts';
 import { HEALTH_SOCKET, STATS_SOCKET } from '../render-global.ts';
@@ -106,8 +106,9 @@ export class Master {
     this.#boundLog();
     const logFrom = this.#logSize();
     const before = await this.worker();
-    // 2.6 closes at once, newer versions answer when it is done.
-    await askCli(this.#masterSocket, 'reload', timeoutMs).catch(() => undefined);
+    // 2.6 closes at once. Newer versions answer when it is done: that is all that an attached HAProxy lets us know, its log is elsewhere.
+    const messages = parseFailedReload(await askCli(this.#masterSocket, 'reload', timeoutMs).catch(() => ''));
+    if (messages !== undefined) return { ok: false, messages };
     const deadline = Date.now() + timeoutMs;
     while (Date.now() < deadline) {
       const now = await this.worker();

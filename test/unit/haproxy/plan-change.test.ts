@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { parseVersion, isSupported } from '../../../src/haproxy/features.ts';
+import { parseVersion, isSupported, isTried } from '../../../src/haproxy/features.ts';
 import { findCulprits } from '../../../src/haproxy/find-culprits.ts';
-import { parseInfo, parseListeners, parseMap, parseProcesses } from '../../../src/haproxy/parse-answers.ts';
+import { parseFailedReload, parseInfo, parseListeners, parseMap, parseProcesses } from '../../../src/haproxy/parse-answers.ts';
 import { planChange } from '../../../src/haproxy/plan-change.ts';
 import { renderConfig } from '../../../src/haproxy/render-config.ts';
 import type { RenderedConfig } from '../../../src/haproxy/render-config.ts';
@@ -69,6 +69,17 @@ describe('answers of HAProxy', () => {
     const answer = '#<PID>          <type>          <reloads>       <uptime>        <version>\n18086           master          3 [failed: 1]   0d00h10m45s     2.6.12\n# workers\n24025           worker          1               0d00h00m07s     2.6.12\n# old workers\n1               worker          2               0d00h00m07s     2.6.12\n2               worker          3               0d00h00m07s     2.6.12\n# programs';
     expect(parseProcesses(answer)).toEqual({ master: 18086, worker: 24025, old: [2, 1], failed: 1 });
     expect(parseProcesses('')).toBeUndefined();
+    // 3.2 after a reload that failed: the worker that serves, and one that drains.
+    const failed = '#<PID>          <type>          <reloads>       <uptime>        <version>\n29907           master          2 [failed: 1]   0d00h00m04s     3.2.26-1\n# workers\n# old workers\n29910           worker          1               0d00h00m04s     3.2.26-1\n29909           worker          2               0d00h00m09s     3.2.26-1\n';
+    expect(parseProcesses(failed)).toEqual({ master: 29907, worker: 29910, old: [29909], failed: 1 });
+    expect(parseProcesses(failed.replace('failed: 1', 'failed: 0'))).toMatchObject({ worker: undefined, old: [29909, 29910] });
+  });
+  it('reload', () => {
+    expect(parseFailedReload('Success=0\n--\n[ALERT]    (1) : Binding\n[WARNING]  (1) : Loading failure!')).toBe('[ALERT]    (1) : Binding\n[WARNING]  (1) : Loading failure!');
+    expect(parseFailedReload('Success=0')).toBe('');
+    expect(parseFailedReload('Success=1\n--\n[NOTICE]   (1) : Loading success.')).toBeUndefined();
+    // 2.6 says nothing.
+    expect(parseFailedReload('')).toBeUndefined();
   });
   it('show info, show map, binds', () => {
     expect(parseInfo('Name: HAProxy\nPid: 12\nStart_time_sec: 1795332623\ndescription: abc\n')).toEqual({ pid: 12, startedAt: 1795332623, digest: 'abc' });
@@ -81,5 +92,6 @@ describe('answers of HAProxy', () => {
     expect(parseVersion('HA-Proxy version 2.4.0\nFeature list : -LUA')).toEqual({ version: '2.4.0', lua: false });
     expect(parseVersion('nginx version: nginx/1.22')).toBeUndefined();
     expect([2.4, 2.6, '3.0', '3.2'].map((v) => isSupported({ version: `${v}.1`, lua: true }))).toEqual([false, true, true, true]);
+    expect(['2.6.12', '3.2.26', '3.3.0', '4.0.0'].map((version) => isTried({ version }))).toEqual([true, true, false, false]);
   });
 });
