@@ -24,6 +24,8 @@ const PROGRAMS = {
     { program: 'ip', package: 'iproute2', rootOnly: true },
     { program: 'nft', package: 'nftables', rootOnly: true },
     { program: 'wrk', package: 'wrk', rootOnly: true },
+    { program: 'mmdebstrap', package: 'mmdebstrap', rootOnly: true },
+    { program: 'patchelf', package: 'patchelf', rootOnly: true },
   ],
   cluster: [
     { program: 'containerd', package: 'containerd', rootOnly: true },
@@ -66,6 +68,7 @@ if (job === 'link') {
   installNpmPackages();
   linkCommand();
   installDebianPackages(PROGRAMS[job] ?? []);
+  if (job === 'test') unpackOtherHaproxy();
 }
 
 function installNpmPackages() {
@@ -112,6 +115,12 @@ function installDebianPackages(programs) {
   say(`not installed: ${missing.map((one) => one.program).join(', ')}; as root: ${command}`);
   for (const one of missing) if (one.optional !== undefined) say(`without ${one.program}: ${one.optional}`);
   if (needed.length > 0) process.exit(3);
+}
+
+/** A second HAProxy for the tests, in the cache. It says itself what it does, in a checkout whose Node 24 is there by now. */
+function unpackOtherHaproxy() {
+  if (process.getuid?.() === 0) run(join(ROOT, 'node_modules', '.bin', 'node'), ['test/support/other-haproxy.ts']);
+  else say('not root: no second HAProxy is unpacked; ONEHOP_TEST_HAPROXY=PATH names one for the tests');
 }
 
 /** The programs are wanted, not the services that their packages start (haproxy, containerd, bird): see /usr/sbin/policy-rc.d in invoke-rc.d(8). */
