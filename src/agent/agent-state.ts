@@ -55,7 +55,7 @@ export class AgentState {
     });
   }
 
-  adminRoutes({ proxy, pid, breakers: control, verifyToken }: { readonly proxy: Proxy['kind']; readonly pid: number; readonly breakers: BreakerControl; readonly verifyToken: VerifyToken }): AdminRoutes {
+  adminRoutes({ proxyKind, pid, breakers: control, verifyToken }: { readonly proxyKind: () => Proxy['kind']; readonly pid: number; readonly breakers: BreakerControl; readonly verifyToken: VerifyToken }): AdminRoutes {
     const whenReady = (render: (effect: InEffect, breakers: readonly BreakerState[]) => object) => async () => {
       const breakers = await control.states();
       const effect = this.#effect;
@@ -67,7 +67,7 @@ export class AgentState {
     return {
       '/routes': {
         access: 'host',
-        handler: whenReady(({ table, generation, problems }, breakers) => buildRoutesView(table, { generation, source, stale: this.#stale, proxy, problems, breakers })),
+        handler: whenReady(({ table, generation, problems }, breakers) => buildRoutesView(table, { generation, source, stale: this.#stale, proxy: proxyKind(), problems, breakers })),
       },
       '/token': {
         access: 'socket',
@@ -79,7 +79,7 @@ export class AgentState {
         // Without the digests of codes, which nobody needs to see; /token says whom a token names.
         handler: whenReady(
           ({ table, generation, problems }, breakers) =>
-            ({ pid, generation, proxy, zone, globalNamespace, pool, dnsListen, table: { ...table, tokenCodes: [] }, applyProblems: problems, breakers }) satisfies TableView,
+            ({ pid, generation, proxy: proxyKind(), zone, globalNamespace, pool, dnsListen, table: { ...table, tokenCodes: [] }, applyProblems: problems, breakers }) satisfies TableView,
         ),
       },
       '/breaker': { access: 'socket', method: 'POST', handler: ({ body }) => control.answer(body) },

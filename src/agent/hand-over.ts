@@ -1,6 +1,9 @@
+import { join } from 'node:path';
 import { openGenerations } from '../daemon/io/generations.ts';
+import { isListenedOn } from '../daemon/io/is-listened-on.ts';
 import type { Readiness } from '../daemon/readiness.ts';
 import type { Logger } from '../daemon/io/logger.ts';
+import { HEALTH_SOCKET } from '../haproxy/render-global.ts';
 import { readHaproxyUid, readHeldListeners } from '../haproxy/io/held-listeners.ts';
 import { messageOf } from '../model/coded-error.ts';
 import type { CheckListenersOptions } from '../node/io/ports.ts';
@@ -10,6 +13,8 @@ import type { Settings } from '../settings/settings.ts';
 export interface HandOver {
   /** Which taken ports are no obstacle: `own` is what our HAProxy says that it holds. */
   portsHeld(own: ReadonlySet<string>): Promise<CheckListenersOptions>;
+  /** Whether the HAProxy of another generation takes calls now. */
+  siblingServes(): Promise<boolean>;
   /** A pass is through. Ready, this generation is the one that the CLI talks to; what dead ones left is removed. */
   passed(): Promise<void>;
 }
@@ -33,6 +38,10 @@ export function openHandOver(settings: Pick<Settings, 'haproxyAttach' | 'runDir'
       const siblings = await readHeldListeners(runDir, (await generations?.siblings()) ?? []);
       const haproxyUid = (await readHaproxyUid(runDir)) ?? uid;
       return { ownListeners: own, siblings, ...(haproxyUid === undefined ? {} : { haproxyUid }) };
+    },
+    siblingServes: async () => {
+      for (const dir of (await generations?.siblings()) ?? []) if (await isListenedOn(join(dir, HEALTH_SOCKET))) return true;
+      return false;
     },
     passed: async () => {
       const became = readiness.ready && !wasReady;

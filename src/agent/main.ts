@@ -28,6 +28,7 @@ import { LastKnownGood } from './last-known-good.ts';
 import { openLedgerFile } from '../state/io/ledger-file.ts';
 import { openSnapshotFile } from '../state/io/open-snapshot-file.ts';
 import { openNodeNetwork } from './node-network.ts';
+import type { ProxyParts } from './node-proxy.ts';
 import { addAccessLogMetrics, openAccessLog } from './open-access-log.ts';
 import { openProxy } from './open-proxy.ts';
 import { addTokenMetrics, openTokens } from './open-tokens.ts';
@@ -78,11 +79,22 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   addTokenMetrics(metrics, tokens);
   const accessLog = openAccessLog(log);
   opened.push({ name: 'access log', close: () => accessLog.close() });
-  const { proxy, checkRegexes, counters, calls, lostCalls } = await openProxy(settings, { verifyToken: tokens.verify, onTokensChanged: tokens.verifier.onChange, onCall: (record) => accessLog.add(record) }, log.child({ room: 'proxy' }), (trouble) => {
-    proxyReadiness.seen(trouble);
-    // One that runs something else, or is back, is brought in step at once.
-    if (latest !== undefined) runner.want(latest);
-  });
+  const proxyParts: ProxyParts = {
+    verifyToken: tokens.verify,
+    onTokensChanged: tokens.verifier.onChange,
+    onCall: (record) => accessLog.add(record),
+    onTrouble: (trouble) => {
+      proxyReadiness.seen(trouble);
+      // One that runs something else, or is back, is brought in step at once.
+      if (latest !== undefined) runner.want(latest);
+    },
+    onStandIn: (why) => {
+      proxyReadiness.standsIn(why);
+      if (latest !== undefined) runner.want(latest);
+    },
+    siblingServes: () => handOver.siblingServes(),
+  };
+  const { proxy, checkRegexes, counters, calls, lostCalls, prepareClose } = await openProxy(settings, proxyParts, log.child({ room: 'proxy' }));
   opened.push({ name: 'proxy', close: (remainingMs) => proxy.close({ drainMs: remainingMs, leaveRunning: settings.haproxyAttach }) });
   addAccessLogMetrics(metrics, accessLog, lostCalls);
   const dns = openDnsFront(settings, log.child({ room: 'dns' }));
@@ -97,7 +109,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
     ownAddresses,
     readiness,
     metrics,
-    routes: state.adminRoutes({ proxy: proxy.kind, pid: process.pid, breakers, verifyToken: tokens.verify }),
+    routes: state.adminRoutes({ proxyKind: () => proxy.kind, pid: process.pid, breakers, verifyToken: tokens.verify }),
     onError: (what, error) => log.error({ what, error }, 'admin request failed'),
   });
   // Closed after proxy and DNS, so that one can watch the drain, and before the node network, whose addresses it may listen on.
@@ -184,6 +196,8 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
     if (latest !== undefined) runner.want(latest);
   }, RESYNC_MS);
   opened.push({ name: 'resync', close: async () => clearInterval(resync) });
+  // The first thing to close.
+  opened.push({ name: 'stand-in', close: async () => prepareClose() });
   return { failed: fatal.promise };
 }
 

@@ -5,53 +5,32 @@ import { isTried, NEWEST, OLDEST } from '../haproxy/features.ts';
 import { openHaproxy } from '../haproxy/io/open-haproxy.ts';
 import { probeHaproxy } from '../haproxy/io/probe-haproxy.ts';
 import { openRegexCheck } from '../haproxy/io/regex-check.ts';
-import type { CallCounts } from '../model/call-counts.ts';
-import type { CallRecord } from '../model/call-record.ts';
-import type { CheckRegexes, Proxy } from '../model/proxy.ts';
-import type { OnTokensChanged, VerifyToken } from '../model/token.ts';
 import type { Settings } from '../settings/settings.ts';
-
-/** Who verifies callers' tokens, and says when all verdicts are void. */
-export interface ProxyTokens {
-  readonly verifyToken: VerifyToken;
-  readonly onTokensChanged: OnTokensChanged;
-}
-
-/** What the proxy asks of the agent, and tells it. */
-export interface ProxyParts extends ProxyTokens {
-  /** A call that its route wants logged. */
-  readonly onCall: (record: CallRecord) => void;
-}
-
-/** The node's proxy, with what the agent needs of it besides serving. */
-export interface NodeProxy {
-  readonly proxy: Proxy;
-  /** Judges a tenant's regular expressions as this proxy will run them. */
-  readonly checkRegexes: CheckRegexes;
-  /** Names and values for metrics, a fixed small set. */
-  readonly counters: () => Readonly<Record<string, number>>;
-  /** What it has counted of calls. */
-  readonly calls: () => Promise<CallCounts>;
-  /** Records of calls that got lost on their way here. */
-  readonly lostCalls: () => number;
-}
+import type { EmbeddedNodeProxy, HaproxyNodeProxy, NodeProxy, ProxyParts } from './node-proxy.ts';
+import { openStandIn } from './open-stand-in.ts';
 
 /**
- * Opens HAProxy or the embedded proxy. `auto` takes HAProxy when its binary can be run.
- * `onTrouble` hears what is wrong with an attached HAProxy, and undefined when it is well again.
+ * Opens HAProxy or the embedded proxy. `auto` takes HAProxy when its binary can be run, and the embedded one while HAProxy is gone.
  * @throws CodedError when the wanted one cannot be had
  */
-export async function openProxy(settings: Settings, parts: ProxyParts, log: Logger, onTrouble: (why: string | undefined) => void): Promise<NodeProxy> {
+export async function openProxy(settings: Settings, parts: ProxyParts, log: Logger): Promise<NodeProxy> {
   const { proxy: wanted, haproxyBin } = settings;
   if (wanted === 'embedded') return openEmbedded(settings, parts, log);
   if (wanted === 'auto' && !settings.haproxyAttach && (await probeHaproxy(haproxyBin)) === undefined) {
     log.warn(`${haproxyBin} cannot be run: the embedded proxy serves; install HAProxy 2.6 or newer for full speed`);
     return openEmbedded(settings, parts, log);
   }
-  return openNative(settings, parts, log, onTrouble);
+  if (wanted === 'haproxy') return openNative(settings, parts, log);
+  return openStandIn({
+    settings,
+    parts,
+    log,
+    openHaproxy: (holdsRestarts) => openNative(settings, parts, log, holdsRestarts),
+    openSubstitute: (onTokensChanged) => openEmbedded(settings, { ...parts, onTokensChanged }, log, true),
+  });
 }
 
-async function openNative(settings: Settings, parts: ProxyParts, log: Logger, onTrouble: (why: string | undefined) => void): Promise<NodeProxy> {
+async function openNative(settings: Settings, parts: ProxyParts, log: Logger, holdsRestarts?: () => boolean): Promise<HaproxyNodeProxy> {
   const proxy = await openHaproxy({
     binary: settings.haproxyBin,
     runDir: settings.runDir,
@@ -60,6 +39,7 @@ async function openNative(settings: Settings, parts: ProxyParts, log: Logger, on
     tokenHeader: settings.tokenHeader,
     verifyToken: parts.verifyToken,
     onTokensChanged: parts.onTokensChanged,
+    ...(holdsRestarts === undefined ? {} : { holdsRestarts }),
     events: {
       onCall: ({ record, logged }) => {
         if (logged) parts.onCall(record);
@@ -69,7 +49,7 @@ async function openNative(settings: Settings, parts: ProxyParts, log: Logger, on
       onTrouble: (why) => {
         if (why === undefined) log.info('HAProxy answers again');
         else log.error(why);
-        onTrouble(why);
+        parts.onTrouble(why);
       },
     },
   });
@@ -77,6 +57,8 @@ async function openNative(settings: Settings, parts: ProxyParts, log: Logger, on
   if (!isTried({ version })) log.warn(`HAProxy ${version} is newer than what Onehop was tested with (${OLDEST.join('.')} to ${NEWEST.join('.')})`);
   return {
     proxy,
+    look: () => proxy.look(),
+    prepareClose: () => {},
     checkRegexes: openRegexCheck(settings.haproxyBin),
     counters: () => {
       const { restarts, reloads, oldWorkers, configRejected, repaired } = proxy.status();
@@ -87,10 +69,11 @@ async function openNative(settings: Settings, parts: ProxyParts, log: Logger, on
   };
 }
 
-async function openEmbedded({ tokenHeader }: Settings, parts: ProxyParts, log: Logger): Promise<NodeProxy> {
+async function openEmbedded({ tokenHeader }: Settings, parts: ProxyParts, log: Logger, givesWay = false): Promise<EmbeddedNodeProxy> {
   let lost = 0;
   const proxy = await openEmbeddedProxy({
     tokenHeader,
+    givesWay,
     verifyToken: parts.verifyToken,
     onTokensChanged: parts.onTokensChanged,
     onCalls: (records, more) => {
@@ -101,6 +84,7 @@ async function openEmbedded({ tokenHeader }: Settings, parts: ProxyParts, log: L
   });
   return {
     proxy,
+    prepareClose: () => {},
     checkRegexes: checkForEmbedded,
     counters: () => {
       const { connections, restarts } = proxy.status();

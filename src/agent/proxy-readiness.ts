@@ -5,6 +5,7 @@ export class ProxyReadiness {
   readonly #readiness: Readiness;
   #stuck: string | undefined = 'the first table';
   #trouble: string | undefined;
+  #standsIn: string | undefined;
 
   constructor(readiness: Readiness) {
     this.#readiness = readiness;
@@ -23,8 +24,15 @@ export class ProxyReadiness {
     this.#settle();
   }
 
+  /** Why the embedded proxy stands in for HAProxy; undefined: it does not. The node serves all the same. */
+  standsIn(why: string | undefined): void {
+    this.#standsIn = why;
+    this.#readiness.note('proxy', why === undefined ? undefined : `the embedded proxy stands in for HAProxy, which is gone: ${why}`);
+    this.#settle();
+  }
+
   #settle(): void {
-    const why = this.#trouble ?? this.#stuck;
+    const why = this.#standsIn === undefined ? (this.#trouble ?? this.#stuck) : this.#stuck;
     if (why === undefined) this.#readiness.done('proxy');
     else this.#readiness.pending('proxy', why);
   }

@@ -8,7 +8,12 @@ import type { TableChange } from './serve-table.ts';
 export interface WorkerSettings {
   readonly tokenHeader: string;
   readonly counters: SharedArrayBuffer;
+  /** See EmbeddedProxyOptions. */
+  readonly givesWay: boolean;
 }
+
+/** What becomes of connections without a call when their listener closes: ended at once, or after the answer to their next call. */
+export type IdleConnections = 'end' | 'keep';
 
 /** What an operator wants of one breaker. `route`: `namespace/name`; `version`: the Service's name. */
 export interface BreakerOrder {
@@ -23,7 +28,7 @@ export interface BreakerOrder {
  */
 export type WorkerOrder =
   | { readonly kind: 'apply'; readonly id: number; readonly change: TableChange; readonly modes: readonly BreakerOrder[] }
-  | { readonly kind: 'close'; readonly id: number; readonly drainMs: number }
+  | { readonly kind: 'close'; readonly id: number; readonly drainMs: number; readonly idle: IdleConnections }
   | { readonly kind: 'breakers'; readonly id: number; readonly set?: BreakerOrder };
 
 export interface WorkerAnswer {

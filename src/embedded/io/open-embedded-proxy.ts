@@ -1,4 +1,5 @@
 import { extname } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { BreakerMode, BreakerRef, BreakerState } from '../../model/breaker.ts';
@@ -9,7 +10,7 @@ import type { Proxy } from '../../model/proxy.ts';
 import type { Route, RouteTable, Version } from '../../model/route-table.ts';
 import type { OnTokensChanged, TokenVerdict, VerifyToken } from '../../model/token.ts';
 import { planTransfer } from '../serve-table.ts';
-import type { BreakerOrder, WorkerAnswer, WorkerCalls, WorkerNote, WorkerOrder, WorkerQuestion, WorkerSettings } from '../worker-messages.ts';
+import type { BreakerOrder, IdleConnections, WorkerAnswer, WorkerCalls, WorkerNote, WorkerOrder, WorkerQuestion, WorkerSettings } from '../worker-messages.ts';
 import { Counters } from './counters.ts';
 import type { EmbeddedStatus } from './counters.ts';
 
@@ -21,6 +22,8 @@ export interface EmbeddedProxyOptions {
   readonly onTokensChanged?: OnTokensChanged;
   /** Calls for the access log, as the routes' `log` wants them; `lost`: how many more there was no room for. */
   readonly onCalls?: (records: readonly CallRecord[], lost: number) => void;
+  /** It stands in for a HAProxy of this uid, which gets all new connections of an IPv4 address from the moment in which it binds it. */
+  readonly givesWay?: boolean;
   /** Told when the worker died; it is started again with the last table. */
   readonly onFault?: (error: Error) => void;
 }
@@ -29,6 +32,8 @@ export interface EmbeddedProxy extends Proxy {
   readonly kind: 'embedded';
   /** Counters, read from shared memory: never waits. */
   status(): EmbeddedStatus;
+  /** `idle` connections are ended at once unless given. Asked again while it drains, it may not take longer than said then. */
+  close(how: { readonly drainMs: number; readonly leaveRunning?: boolean; readonly idle?: IdleConnections }): Promise<void>;
 }
 
 /** `.ts` in a checkout, `.js` when compiled. */
@@ -68,6 +73,7 @@ class WorkerProxy implements EmbeddedProxy {
   #restarts = 0;
   #faultsInARow = 0;
   #closed = false;
+  #closing: Promise<void> | undefined;
   #restartTimer: NodeJS.Timeout | undefined;
 
   constructor(options: EmbeddedProxyOptions) {
@@ -123,18 +129,26 @@ class WorkerProxy implements EmbeddedProxy {
     return this.#counters.read(this.#restarts);
   }
 
-  async close({ drainMs }: { readonly drainMs: number }): Promise<void> {
-    if (this.#closed) return;
+  async close({ drainMs, idle = 'end' }: { readonly drainMs: number; readonly idle?: IdleConnections }): Promise<void> {
+    if (this.#closing === undefined) return (this.#closing = this.#end(drainMs, idle));
+    const ended = new AbortController();
+    await Promise.race([this.#closing.finally(() => ended.abort()), sleep(drainMs, undefined, { signal: ended.signal }).catch(() => undefined)]);
+    // What it was asked first is answered by its end.
+    await this.#worker?.terminate();
+    await this.#closing;
+  }
+
+  async #end(drainMs: number, idle: IdleConnections): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#restartTimer);
-    if (this.#worker !== undefined) await this.#order((id) => ({ kind: 'close', id, drainMs }));
+    if (this.#worker !== undefined) await this.#order((id) => ({ kind: 'close', id, drainMs, idle }));
     await this.#worker?.terminate();
     this.#worker = undefined;
     this.#listeners = new Set();
   }
 
   #start(): void {
-    const settings: WorkerSettings = { tokenHeader: this.#options.tokenHeader ?? 'X-Onehop-Token', counters: this.#counters.memory };
+    const settings: WorkerSettings = { tokenHeader: this.#options.tokenHeader ?? 'X-Onehop-Token', counters: this.#counters.memory, givesWay: this.#options.givesWay ?? false };
     const worker = new Worker(WORKER_FILE, { workerData: settings, name: 'onehop-embedded', execArgv: [], resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB } });
     worker.on('message', (message: WorkerAnswer | WorkerCalls | WorkerQuestion) => {
       if ('verify' in message) void this.#verify(message, worker);

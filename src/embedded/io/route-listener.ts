@@ -29,12 +29,29 @@ export class RouteListener {
     this.#server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket));
   }
 
-  /** Rejects with the system's error when the address cannot be bound. Two generations may share it (SO_REUSEPORT). */
-  static open(wanted: WantedListener, handlers: ConnectionHandlers): Promise<RouteListener> {
+  /**
+   * Rejects with the system's error when the address cannot be bound. Two generations may share it (SO_REUSEPORT).
+   *
+   * `givesWay`: an IPv4 address is bound as IPv6 (`::ffff:1.2.3.4`). Linux looks at IPv4 sockets first, so from the moment in which
+   * HAProxy binds the address it gets all new connections, and the queue here runs empty by itself. Two IPv4 sockets would share them,
+   * and what waits in the queue of the one that closes is reset (docs/decisions/0010-stand-in.md).
+   */
+  static async open(wanted: WantedListener, handlers: ConnectionHandlers, givesWay: boolean): Promise<RouteListener> {
+    if (!givesWay || wanted.address.includes(':')) return RouteListener.#listen(wanted.address, wanted, handlers);
+    try {
+      return await RouteListener.#listen(`::ffff:${wanted.address}`, wanted, handlers);
+    } catch (error) {
+      // A kernel without IPv6.
+      if ((error as NodeJS.ErrnoException).code !== 'EAFNOSUPPORT') throw error;
+      return RouteListener.#listen(wanted.address, wanted, handlers);
+    }
+  }
+
+  static #listen(host: string, wanted: WantedListener, handlers: ConnectionHandlers): Promise<RouteListener> {
     const listener = new RouteListener(wanted, handlers);
     return new Promise((resolve, reject) => {
       listener.#server.once('error', reject);
-      listener.#server.listen({ host: wanted.address, port: wanted.port, reusePort: true, exclusive: true, backlog: 1024 }, () => {
+      listener.#server.listen({ host, port: wanted.port, reusePort: true, exclusive: true, backlog: 1024 }, () => {
         listener.#server.off('error', reject);
         // Out of descriptors while accepting: the listener goes on.
         listener.#server.on('error', () => {});

@@ -19,7 +19,7 @@ import type { WantedListener } from '../plan-listeners.ts';
 import { Governor } from '../governor.ts';
 import { compileRoutes } from '../serve-table.ts';
 import type { ServedTable } from '../serve-table.ts';
-import type { BreakerOrder } from '../worker-messages.ts';
+import type { BreakerOrder, IdleConnections } from '../worker-messages.ts';
 import { Admission } from './admission.ts';
 import { bindProblem } from './bind-problem.ts';
 import { CallJournal } from './call-journal.ts';
@@ -44,6 +44,8 @@ export interface RouteServerOptions {
   readonly tokenHeader: string;
   readonly verifyToken: VerifyToken;
   readonly counters: Counters;
+  /** See EmbeddedProxyOptions. */
+  readonly givesWay: boolean;
   /** Calls for the access log, now and then; `lost`: how many more there was no room for. */
   readonly onCalls: (records: readonly CallRecord[], lost: number) => void;
 }
@@ -70,8 +72,10 @@ export class RouteServer {
   #regexes: ReadonlyMap<string, CompiledRegex> = new Map();
 
   readonly #verifyToken: VerifyToken;
+  readonly #givesWay: boolean;
 
   constructor(options: RouteServerOptions) {
+    this.#givesWay = options.givesWay;
     this.#verifyToken = options.verifyToken;
     this.#journal = new CallJournal(options.onCalls);
     this.#counters = options.counters;
@@ -118,10 +122,16 @@ export class RouteServer {
   }
 
   /** No new connections; those open get `drainMs` to finish, then they are cut. */
-  async close(drainMs: number): Promise<void> {
-    for (const key of this.listeners()) this.#closeListener(key);
-    const deadline = performance.now() + drainMs;
-    while (this.#connections.size > 0 && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
+  async close(drainMs: number, idle: IdleConnections = 'end'): Promise<void> {
+    for (const key of this.listeners()) {
+      // What waited in its queue has just been accepted: the fewer things happen in between, the fewer connections come in behind it.
+      if (idle === 'keep') await new Promise((resolve) => setImmediate(resolve));
+      this.#closeListener(key, idle);
+    }
+    const begun = performance.now();
+    for (let pauseMs = 20; this.#connections.size > 0 && performance.now() - begun < drainMs; pauseMs = Math.min(pauseMs + 5, 500)) {
+      await new Promise((resolve) => setTimeout(resolve, Math.min(pauseMs, drainMs)));
+    }
     for (const socket of this.#connections.keys()) socket.destroy();
     this.#http1Client.close();
     this.#http2Client.close();
@@ -132,18 +142,19 @@ export class RouteServer {
 
   async #openListener(wanted: WantedListener): Promise<Problem | undefined> {
     try {
-      this.#listeners.set(wanted.key, await RouteListener.open(wanted, this.#handlers));
+      this.#listeners.set(wanted.key, await RouteListener.open(wanted, this.#handlers, this.#givesWay));
       return undefined;
     } catch (error) {
       return bindProblem(wanted, error as NodeJS.ErrnoException);
     }
   }
 
-  #closeListener(key: string): void {
+  #closeListener(key: string, idle: IdleConnections = 'end'): void {
     this.#listeners.get(key)?.close();
     this.#listeners.delete(key);
     for (const [session, socket] of this.#sessions) if (this.#connections.get(socket)?.closing === true) session.close();
-    // The others end after the answer that they carry.
+    // The others end after the answer that they carry, or, kept, that they will carry.
+    if (idle === 'keep') return;
     const multiplexed = new Set(this.#sessions.values());
     for (const [socket, listener] of this.#connections) if (listener.closing && !this.#busy.has(socket) && !multiplexed.has(socket)) socket.end();
   }

@@ -17,6 +17,7 @@ function main(port: NonNullable<typeof parentPort>, settings: WorkerSettings): v
     tokenHeader: settings.tokenHeader,
     verifyToken: (token) => desk.verify(token),
     counters,
+    givesWay: settings.givesWay,
     onCalls: (calls, lost) => port.postMessage({ calls, lost } satisfies WorkerCalls),
   });
   const routes = new Map<string, Route>();
@@ -37,7 +38,7 @@ function main(port: NonNullable<typeof parentPort>, settings: WorkerSettings): v
     }
     last = last.then(async () => {
       const problems = order.kind === 'apply' ? await applyChange(order.change, order.modes) : [];
-      if (order.kind === 'close') await server.close(order.drainMs);
+      if (order.kind === 'close') await server.close(order.drainMs, order.idle);
       answer(order.id, { problems, breakers: [] });
       if (order.kind === 'close') port.close();
     });

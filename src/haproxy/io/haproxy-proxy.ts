@@ -27,7 +27,7 @@ import type { CheckConfig } from './check-config.ts';
 import { askCli } from './cli-socket.ts';
 import { openLogFeed, type LogFeed } from './log-feed.ts';
 import type { HaproxyEvents, HaproxyStatus } from './haproxy-status.ts';
-import type { Master } from './master.ts';
+import type { Master, Sight } from './master.ts';
 import { Quarantine } from './quarantine.ts';
 import type { RunLock } from './run-lock.ts';
 import { RunningHaproxy } from './running-haproxy.ts';
@@ -43,6 +43,8 @@ export interface HaproxyProxyParts {
   readonly render: RenderOptions;
   readonly lock: RunLock;
   readonly tokens: TokenDesk;
+  /** True while another proxy serves in its place: then only `apply` starts it, with what is wanted by then. */
+  readonly holdsRestarts?: () => boolean;
   readonly events: HaproxyEvents;
 }
 
@@ -161,6 +163,11 @@ export class HaproxyProxy implements Proxy {
     return this.#watch?.trouble;
   }
 
+  /** What is seen of the worker now. */
+  look(): Promise<Sight> {
+    return this.#parts.master.look();
+  }
+
   status(): HaproxyStatus {
     return this.#running.status();
   }
@@ -261,7 +268,7 @@ export class HaproxyProxy implements Proxy {
 
   /** Called by the timer: a dead master or worker means that nobody serves. */
   #look(): void {
-    if (this.#closed || this.#busy > 0 || this.#running.applied === undefined) return;
+    if (this.#closed || this.#busy > 0 || this.#running.applied === undefined || this.#parts.holdsRestarts?.() === true) return;
     // Seen twice: while the master re-executes itself its command line is not readable for a moment.
     this.#missed = this.#running.isAlive() ? 0 : this.#missed + 1;
     if (this.#missed < 2) return;

@@ -4,15 +4,16 @@ import { join } from 'node:path';
 import { parseListeners } from '../parse-answers.ts';
 import { CONFIG_FILE } from '../plan-change.ts';
 import { STATS_SOCKET } from '../render-global.ts';
+import { OWNER_SOCKET } from './run-lock.ts';
 
 /**
- * Listeners (`address:port`) that the HAProxys of these run dirs may hold: what their haproxy.cfg binds. Siblings count while
- * their HAProxy answers; the own one always, also while it is slow to answer: whether the kernel shows the port under its uid decides.
+ * Listeners (`address:port`) that the proxies of these run dirs may hold: what their haproxy.cfg binds. Siblings count while
+ * their HAProxy answers, or their agent, which may stand in for it; the own one always, also while it is slow to answer: whether the kernel shows the port under its uid decides.
  */
 export async function readHeldListeners(own: string, siblings: readonly string[]): Promise<ReadonlySet<string>> {
   const held = new Set<string>();
   for (const dir of [own, ...siblings]) {
-    if (dir !== own && !(await answers(join(dir, STATS_SOCKET)))) continue;
+    if (dir !== own && !(await answers(join(dir, STATS_SOCKET))) && !(await answers(join(dir, OWNER_SOCKET)))) continue;
     const config = await readFile(join(dir, CONFIG_FILE), 'utf8').catch(() => '');
     for (const key of parseListeners(config)) held.add(key);
   }

@@ -25,6 +25,8 @@ export interface HaproxyOptions {
   /** Absent: every token is refused. */
   readonly verifyToken?: VerifyToken;
   readonly onTokensChanged?: OnTokensChanged;
+  /** True while another proxy serves in its place. */
+  readonly holdsRestarts?: () => boolean;
   readonly events?: Partial<HaproxyEvents>;
 }
 
@@ -66,7 +68,7 @@ export async function openHaproxy(options: HaproxyOptions): Promise<HaproxyProxy
         for (const pid of (await master.processes())?.old ?? []) await master.inWorker(pid, command);
       },
     });
-    const proxy = new HaproxyProxy({ master, binary: options.binary, attach: options.attach, render, lock, tokens, events });
+    const proxy = new HaproxyProxy({ master, binary: options.binary, attach: options.attach, render, lock, tokens, events, ...(options.holdsRestarts === undefined ? {} : { holdsRestarts: options.holdsRestarts }) });
     await proxy.adopt();
     return proxy;
   } catch (error) {

@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import { CodedError, systemCode } from '../../model/coded-error.ts';
 import { askCli } from './cli-socket.ts';
 
+/** Answered while an agent owns the run dir. */
+export const OWNER_SOCKET = 'owner.sock';
+
 /** Held while one agent owns a run dir. */
 export interface RunLock {
   release(): Promise<void>;
@@ -14,7 +17,7 @@ export interface RunLock {
  * @throws CodedError `run-dir-busy` when another live process holds it.
  */
 export async function lockRunDir(runDir: string): Promise<RunLock> {
-  const path = join(runDir, 'owner.sock');
+  const path = join(runDir, OWNER_SOCKET);
   const server = createServer((socket) => socket.on('error', () => socket.destroy()).resume().end(`${process.pid}\n`));
   server.unref();
   const listen = (): Promise<void> =>
