@@ -118,6 +118,7 @@ function renderExplanation(view: TableView, explanation: Explanation, observed: 
     }),
     ...(route.log === undefined ? [] : [`log       ${route.log.mode === 'Errors' ? 'calls that fail' : `${route.log.percent}% of all calls`}`]),
     ...(observed.running === undefined ? [] : [`haproxy   ${observed.running}`]),
+    ...view.applyProblems.filter(({ code }) => code === 'standing-in').map((one) => `proxy     ${problemLine(one)}`),
     ...outcomes.flatMap((outcome) => renderOutcome(outcome, outcomes.length > 1)),
     ...route.problems.map((one) => `problem   ${problemLine(one)}`),
     ...notInEffect(view, explanation).map((one) => `NOT SERVED AS ABOVE: ${problemLine(one)}`),

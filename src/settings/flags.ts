@@ -110,7 +110,7 @@ export const FLAGS: { readonly [Key in keyof Settings]: Flag<Settings[Key]> } = 
     name: 'proxy',
     value: 'haproxy|embedded|auto',
     default: 'auto',
-    help: 'what carries the traffic; auto: HAProxy when it is found',
+    help: 'what carries the traffic; auto: HAProxy when it is found at the start, and the embedded proxy while HAProxy is gone',
     parse: parse.parseChoice('haproxy', 'embedded', 'auto'),
   },
   haproxyBin: {

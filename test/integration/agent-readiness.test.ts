@@ -17,11 +17,11 @@ afterEach(async () => {
   }
 });
 
-function startAgent(flag: string, prepare: (folders: AgentFolders) => void) {
+function startAgent(flags: readonly string[], prepare: (folders: AgentFolders) => void) {
   const own = new AgentFolders();
   folders.push(own);
   prepare(own);
-  const agent = new AgentProcess(own, NET, [flag]);
+  const agent = new AgentProcess(own, NET, flags);
   agents.push(agent);
   const readyz = () => call({ host: agent.adminAddress, port: 9810, path: '/readyz' });
   const until = (check: () => void | Promise<void>): Promise<void> => vi.waitFor(check, { timeout: 20_000, interval: 50 });
@@ -30,7 +30,7 @@ function startAgent(flag: string, prepare: (folders: AgentFolders) => void) {
 
 describe('/readyz', () => {
   it('waits for the HAProxy of another supervisor, sees one that hangs or ends, and says so', async () => {
-    const { own, readyz, until } = startAgent('--haproxy-attach', (one) => one.write('objects.yaml', simpleObjects('cart', '127.88.68.2', '127.88.68.1')));
+    const { own, readyz, until } = startAgent(['--haproxy-attach', '--proxy=haproxy'], (one) => one.write('objects.yaml', simpleObjects('cart', '127.88.68.2', '127.88.68.1')));
     await until(async () => expect(await readyz()).toMatchObject({ status: 503, body: expect.stringMatching(/^proxy: no HAProxy answers/) }));
     expect(existsSync(join(own.run, 'haproxy.cfg'))).toBe(true);
     const launcher = spawn('daemonset/onehop-haproxy', [own.run], { stdio: 'ignore' });
@@ -49,7 +49,7 @@ describe('/readyz', () => {
   }, 60_000);
 
   it('waits for a source that was never read, and says why', async () => {
-    const { own, readyz, until } = startAgent('--proxy=embedded', (one) => rmSync(one.objects, { recursive: true }));
+    const { own, readyz, until } = startAgent(['--proxy=embedded'], (one) => rmSync(one.objects, { recursive: true }));
     await until(async () => expect(await readyz()).toMatchObject({ status: 503, body: expect.stringMatching(/^source: .*ENOENT/m) }));
     const other = new AgentFolders();
     folders.push(other);

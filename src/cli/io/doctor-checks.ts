@@ -2,6 +2,7 @@ import { Resolver } from 'node:dns/promises';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError, systemCode } from '../../model/coded-error.ts';
+import type { Problem } from '../../model/problem.ts';
 import { listenerKey } from '../../model/proxy.ts';
 import { findPoolConflicts } from '../../node/find-pool-conflicts.ts';
 import { findSharedBridges } from '../../node/find-shared-bridges.ts';
@@ -69,8 +70,19 @@ async function checkFiles(): Promise<readonly Finding[]> {
   return [limits.hard >= WANTED_FILES ? ok(text) : problem(text, `raise it to ${WANTED_FILES} or more (LimitNOFILE of the unit, ulimits of the container runtime)`)];
 }
 
-async function checkHaproxy({ haproxyBin, proxy }: Settings): Promise<readonly Finding[]> {
+async function checkHaproxy({ haproxyBin, proxy, runDir }: Settings): Promise<readonly Finding[]> {
   if (proxy === 'embedded') return [skipped('--proxy embedded')];
+  return [...(await checkBinary(haproxyBin, proxy)), ...(await checkStandIn(runDir))];
+}
+
+/** Whether the embedded proxy stands in for HAProxy, or cannot. */
+async function checkStandIn(runDir: string): Promise<readonly Finding[]> {
+  const found = valueAt(await getFromAgent(runDir, '/table').catch(() => undefined), ['applyProblems']);
+  const problems = Array.isArray(found) ? (found as readonly Problem[]) : [];
+  return problems.filter(({ code }) => code === 'standing-in' || code === 'stand-in-failed').map(({ message, remedy }) => problem(message, remedy));
+}
+
+async function checkBinary(haproxyBin: string, proxy: Settings['proxy']): Promise<readonly Finding[]> {
   const features = await probeHaproxy(haproxyBin);
   if (features === undefined) {
     const remedy = `install HAProxy 2.6 or newer (apt-get install haproxy), or name it with --haproxy-bin`;

@@ -129,8 +129,8 @@ export class HaproxyProxy implements Proxy {
   /** Attached: the supervisor has started HAProxy again. The files that it loaded may be a second behind what the one before had. */
   async #meet(): Promise<void> {
     await this.#alone(async () => {
-      const { applied } = this.#running;
-      if (!this.#closed && applied !== undefined && applied.config !== '') await this.#running.bringTo(applied, this.#table?.routes ?? []);
+      // What is wanted, not what was applied last: that may be older than what it has just loaded.
+      if (!this.#closed && this.#table !== undefined && this.#running.applied !== undefined) await this.#apply(this.#table);
     }).catch((error: unknown) => this.#parts.events.onFault(`a HAProxy that was started anew could not be brought in step: ${messageOf(error)}`));
     this.#tidySoon();
   }
