@@ -24,7 +24,7 @@ function startAgent(flags: readonly string[], prepare: (folders: AgentFolders) =
   const agent = new AgentProcess(own, NET, flags);
   agents.push(agent);
   const readyz = () => call({ host: agent.adminAddress, port: 9810, path: '/readyz' });
-  const until = (check: () => void | Promise<void>): Promise<void> => vi.waitFor(check, { timeout: 20_000, interval: 50 });
+  const until = (check: () => void | Promise<void>): Promise<void> => vi.waitFor(check, { timeout: 50_000, interval: 50 });
   return { own, readyz, until };
 }
 
@@ -46,7 +46,7 @@ describe('/readyz', () => {
     launcher.kill();
     expect((await ended)[0]).toBe(0);
     await until(async () => expect(await readyz()).toMatchObject({ status: 503, body: expect.stringMatching(/^proxy: no HAProxy answers/) }));
-  }, 60_000);
+  }, 180_000);
 
   it('waits for a source that was never read, and says why', async () => {
     const { own, readyz, until } = startAgent(['--proxy=embedded'], (one) => rmSync(one.objects, { recursive: true }));
@@ -56,5 +56,5 @@ describe('/readyz', () => {
     other.write('objects.yaml', simpleObjects('cart', '127.88.68.2', '127.88.68.1'));
     cpSync(other.objects, own.objects, { recursive: true });
     await until(async () => expect(await readyz()).toMatchObject({ status: 200 }));
-  });
+  }, 60_000);
 });

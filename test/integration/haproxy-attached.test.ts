@@ -251,15 +251,18 @@ describe('an attached HAProxy', () => {
   });
 });
 
-it('listeners of a sibling count while its HAProxy is there', async () => {
+it('listeners of a sibling count while its HAProxy is there, or its agent, which may stand in for it', async () => {
   const [one, two] = [join(parent, ONE), join(parent, TWO)];
   const run = launch(one);
-  await (await attach(one)).apply(table([POD], route(1)));
+  const proxy = await attach(one);
+  await proxy.apply(table([POD], route(1)));
   mkdirSync(two);
   expect(await readHeldListeners(two, [one])).toEqual(new Set([`${vip(1)}:8080`]));
   run.child.kill('SIGTERM');
   await run.exit;
   expect(existsSync(join(one, 'haproxy.cfg'))).toBe(true);
+  expect(await readHeldListeners(two, [one])).toEqual(new Set([`${vip(1)}:8080`]));
+  await proxy.close({ drainMs: 0, leaveRunning: true });
   expect(await readHeldListeners(two, [one])).toEqual(new Set());
   await expect(askCli(join(one, 'haproxy.sock'), 'show info')).rejects.toThrow(/ENOENT|ECONNREFUSED/);
 });
