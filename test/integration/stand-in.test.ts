@@ -1,4 +1,4 @@
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, connect, type Server, type Socket } from 'node:net';
@@ -34,7 +34,7 @@ function startAgent(folders: AgentFolders, flags: readonly string[]): AgentProce
   return agent;
 }
 
-const until = (check: () => unknown, timeout = 30_000): Promise<unknown> => vi.waitFor(check, { timeout, interval: 50 });
+const until = (check: () => unknown, timeout = 60_000): Promise<unknown> => vi.waitFor(check, { timeout, interval: 50 });
 const vipOf = (view: RoutesView, name: string): string => view.routes.find((route) => route.name === name)?.vip ?? '';
 const callAt = (host: string, from = CALLER) => call({ host, port: 8080, from });
 const admin = async ({ adminAddress }: AgentProcess, path: string) => call({ host: adminAddress, port: 9810, path });
@@ -122,13 +122,21 @@ async function openQuiet(vip: string) {
   return { socket, asks };
 }
 
-/** A HAProxy that does not start while the file `broken` is there; `all`: it does not even judge a configuration. */
-function breakable(folders: AgentFolders, all = false) {
+/** A HAProxy that neither starts nor judges a configuration while the file `broken` is there: as one that lacks a library. */
+function breakable(folders: AgentFolders) {
   const binary = join(folders.root, 'haproxy');
   const broken = join(folders.root, 'broken');
-  writeFileSync(binary, `#!/bin/sh\nif [ -e ${broken} ]; then case $1 in -vv) ;; -c) ${all ? 'exit 1' : ':'} ;; *) exit 1 ;; esac; fi\nexec haproxy "$@"\n`);
+  writeFileSync(binary, `#!/bin/sh\nif [ -e ${broken} ] && [ "$1" != -vv ]; then exit 127; fi\nexec haproxy "$@"\n`);
   chmodSync(binary, 0o755);
   return { binary, break: () => writeFileSync(broken, ''), mend: () => rmSync(broken) };
+}
+
+/** One of the node's commands, in a process of its own. */
+function command(name: 'doctor' | 'explain', { run }: AgentFolders, last: string): Promise<{ readonly code: number; readonly out: string }> {
+  const flags = name === 'explain' ? [last] : [`--vip-pool=${NET}.0.0/16`, `--dns-listen=${NET}.0.10:5353`, `--admin-listen=${NET}.0.11:9810`, '--http-port=8080', `--haproxy-bin=${last}`];
+  return new Promise((resolve) => {
+    execFile(process.execPath, ['src/onehop.mjs', name, ...flags, `--run-dir=${run}`], (error, out) => resolve({ code: error === null ? 0 : Number(error.code), out }));
+  });
 }
 
 const killHaproxy = (folders: AgentFolders): void => {
@@ -140,7 +148,7 @@ async function serveRoutes(folders: AgentFolders, flags: readonly string[]) {
   folders.write('tcp.yaml', TCP);
   await openServers();
   const agent = startAgent(folders, flags);
-  const view = await agent.until('the routes', ({ routes }) => routes.length === 2);
+  const view = await agent.until('the routes', ({ routes }) => routes.length === 2, 90_000);
   return { agent, cart: vipOf(view, 'cart'), line: vipOf(view, 'line') };
 }
 
@@ -157,7 +165,7 @@ function gapOf(steady: SteadyCallers, phase: string) {
 }
 
 describe('a HAProxy that does not start any more', () => {
-  it('is stood in for, and given back what it had without a failed call', { timeout: 90_000 }, async () => {
+  it('is stood in for, and given back what it had without a failed call', { timeout: 400_000 }, async () => {
     const folders = newFolders();
     const haproxy = breakable(folders);
     const { agent, cart, line } = await serveRoutes(folders, [`--haproxy-bin=${haproxy.binary}`]);
@@ -171,10 +179,10 @@ describe('a HAProxy that does not start any more', () => {
     haproxy.break();
     const begun = Date.now();
     killHaproxy(folders);
-    await agent.until('the stand-in', ({ proxy }) => proxy === 'embedded', 30_000);
+    await agent.until('the stand-in', ({ proxy }) => proxy === 'embedded', 60_000);
     await steady.answered('gone', 20);
     // The aim is 4 s; the bound leaves room for a loaded machine.
-    expect(Date.now() - begun).toBeLessThan(15_000);
+    expect(Date.now() - begun).toBeLessThan(30_000);
     const { refused, inFlight } = gapOf(steady, 'gone');
     expect(refused).toBeGreaterThan(0);
     // Each client had at most one call in it.
@@ -184,16 +192,18 @@ describe('a HAProxy that does not start any more', () => {
     expect(await admin(agent, '/readyz')).toMatchObject({ status: 200, body: expect.stringMatching(/^ready\nproxy: the embedded proxy stands in for HAProxy/) });
     expect([await counted(agent, 'standing_in'), await counted(agent, 'stand_ins')]).toEqual([1, 1]);
     expect(agent.log).toContain('HAProxy is gone and not coming back: the embedded proxy stands in');
+    expect(await command('doctor', folders, haproxy.binary)).toMatchObject({ code: 1, out: expect.stringMatching(/FAIL haproxy .*the embedded proxy stands in for HAProxy/) });
+    expect(await command('explain', folders, 'http://cart.shop:8080/')).toMatchObject({ code: 0, out: expect.stringMatching(/^proxy .*the embedded proxy stands in for HAProxy/m) });
     expect((await agent.routes()).problems).toMatchObject([{ code: 'standing-in', object: { kind: 'Node' } }]);
     expect(await callAt(cart, STRANGER)).toMatchObject({ status: 403, reason: 'caller-unknown' });
     folders.write('more.yaml', simpleRoute('more', '{ rule: { type: "" }, to: [{ kind: Service, name: cart-v1 }] }'));
-    const more = vipOf(await agent.until('a new route', ({ routes }) => routes.length === 3), 'more');
+    const more = vipOf(await agent.until('a new route', ({ routes }) => routes.length === 3, 90_000), 'more');
     await until(async () => expect(await callAt(more)).toMatchObject({ status: 200, body: 'cart-1' }));
     const long = await openLine(line);
     const quiet = await openQuiet(cart);
 
     haproxy.mend();
-    await agent.until('HAProxy', ({ proxy }) => proxy === 'haproxy', 40_000);
+    await agent.until('HAProxy', ({ proxy }) => proxy === 'haproxy', 90_000);
     steady.phase('after');
     await steady.answered('after', 200);
     await until(async () => expect(await counted(agent, 'stand_ins_living')).toBe(1));
@@ -204,7 +214,7 @@ describe('a HAProxy that does not start any more', () => {
     await until(() => expect(quiet.socket.closed).toBe(true));
     expect(await callAt(more)).toMatchObject({ status: 200 });
     expect(await admin(agent, '/readyz')).toMatchObject({ status: 200, body: 'ready\n' });
-    await agent.until('no problem', ({ problems }) => problems.length === 0);
+    await agent.until('no problem', ({ problems }) => problems.length === 0, 90_000);
     // Both are in the sum, which is that of HAProxy's new worker and of the calls that were stood in for.
     expect(await metric(agent, 'onehop_answered_calls_total{tier="node"}')).toBeGreaterThanOrEqual(steady.tally('standing').ok);
     long.socket.destroy();
@@ -232,7 +242,7 @@ function launch(runDir: string): { readonly end: () => Promise<void> } {
 }
 
 describe('a HAProxy of another supervisor', () => {
-  it('that is gone is stood in for, and given back what it had without a failed call', { timeout: 90_000 }, async () => {
+  it('that is gone is stood in for, and given back what it had without a failed call', { timeout: 400_000 }, async () => {
     const folders = newFolders();
     const first = launch(folders.run);
     const { agent, cart, line } = await serveRoutes(folders, ['--haproxy-attach']);
@@ -240,7 +250,7 @@ describe('a HAProxy of another supervisor', () => {
     await steady.answered('start', 100);
     steady.phase('gone');
     await first.end();
-    await agent.until('the stand-in', ({ proxy }) => proxy === 'embedded', 30_000);
+    await agent.until('the stand-in', ({ proxy }) => proxy === 'embedded', 60_000);
     await steady.answered('gone', 20);
     expect(gapOf(steady, 'gone').inFlight).toBeLessThanOrEqual(CLIENTS.keepAlive + CLIENTS.perCall);
     steady.phase('standing');
@@ -248,10 +258,10 @@ describe('a HAProxy of another supervisor', () => {
     const long = await openLine(line);
     // It finds on disk what changed meanwhile.
     folders.write('more.yaml', simpleRoute('more', '{ rule: { type: "" }, to: [{ kind: Service, name: cart-v1 }] }'));
-    const more = vipOf(await agent.until('a new route', ({ routes }) => routes.length === 3), 'more');
+    const more = vipOf(await agent.until('a new route', ({ routes }) => routes.length === 3, 90_000), 'more');
 
     launch(folders.run);
-    await agent.until('HAProxy', ({ proxy }) => proxy === 'haproxy', 40_000);
+    await agent.until('HAProxy', ({ proxy }) => proxy === 'haproxy', 90_000);
     steady.phase('after');
     await steady.answered('after', 200);
     expect(await callAt(more)).toMatchObject({ status: 200 });
@@ -260,7 +270,7 @@ describe('a HAProxy of another supervisor', () => {
     expect([steady.tally('start').failed, steady.tally('standing').failed, steady.tally('after').failed]).toEqual([{}, {}, {}]);
   });
 
-  it('is not stood in for with --proxy haproxy', { timeout: 60_000 }, async () => {
+  it('is not stood in for with --proxy haproxy', { timeout: 300_000 }, async () => {
     const folders = newFolders();
     const first = launch(folders.run);
     const { agent, cart } = await serveRoutes(folders, ['--haproxy-attach', '--proxy=haproxy']);
@@ -286,14 +296,14 @@ describe('two generations on one node', () => {
   const ask = ({ run }: AgentFolders, path: string): string => spawnSync('curl', ['-s', '--unix-socket', join(run, 'admin.sock'), `http://agent${path}`], { encoding: 'utf8' }).stdout;
   const proxyOf = (folders: AgentFolders): string => (JSON.parse(ask(folders, '/routes') || '{}') as { readonly proxy?: string }).proxy ?? '';
 
-  it('stand in for no HAProxy while the other one serves; a new HAProxy takes over from the stand-in of the old generation', { timeout: 120_000 }, async () => {
+  it('stand in for no HAProxy while the other one serves; a new HAProxy takes over from the stand-in of the old generation', { timeout: 300_000 }, async () => {
     const folders = newFolders();
     const [one, two] = [generation(folders, ONE), generation(folders, TWO)];
     folders.write('objects.yaml', simpleObjects('cart', SERVER, CALLER));
     await openServers();
     const oldHaproxy = launch(one.run);
     const first = startAgent(one, ['--haproxy-attach']);
-    const cart = vipOf(await first.until('the route', ({ routes }) => routes.length === 1), 'cart');
+    const cart = vipOf(await first.until('the route', ({ routes }) => routes.length === 1, 90_000), 'cart');
     const steady = callers(cart);
     await steady.answered('start', 100);
 

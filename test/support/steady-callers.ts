@@ -37,8 +37,8 @@ export class SteadyCallers {
   /** Waits until `calls` more of `phase` were answered. */
   async answered(phase: string, calls: number): Promise<void> {
     const enough = this.tally(phase).ok + calls;
-    for (const end = Date.now() + 20_000; this.tally(phase).ok < enough; await sleep(20)) {
-      if (Date.now() > end) throw new Error(`${phase}: not ${calls} calls in 20 s: ${JSON.stringify([...this.#phases])}`);
+    for (const end = Date.now() + 60_000; this.tally(phase).ok < enough; await sleep(20)) {
+      if (Date.now() > end) throw new Error(`${phase}: not ${calls} calls in 60 s: ${JSON.stringify([...this.#phases])}`);
     }
   }
 
