@@ -61,6 +61,9 @@ export function addAgentMetrics(metrics: Metrics, observed: Observed): void {
   metrics.counter({ name: 'onehop_answered_calls_total', help: 'Calls that servers answered, by the tier of the server: node, zone or any', labels: ['tier'] }, async () =>
     Object.entries((await calls()).answered).map(([tier, value]) => ({ labels: { tier }, value })),
   );
+  metrics.counter({ name: 'onehop_left_node_calls_total', help: 'Calls that servers of other nodes answered, by why they left: no-endpoint, down, saturated or cluster', labels: ['reason'] }, async () =>
+    Object.entries((await calls()).left).map(([reason, value]) => ({ labels: { reason }, value })),
+  );
   /** By the version's name; those of a version that went meanwhile are left out. */
   const byVersion = async (value: (state: BreakerState) => number) => {
     const versions = new Map(observed.table()?.routes.map((route) => [objectKey(route), route.versions]));

@@ -91,8 +91,8 @@ async function openEmbedded({ tokenHeader }: Settings, parts: ProxyParts, log: L
       return { connections, restarts };
     },
     calls: async () => {
-      const { refused, forwarded } = proxy.status();
-      return { routes: [], refused, answered: forwarded };
+      const { refused, forwarded, left } = proxy.status();
+      return { routes: [], refused, answered: forwarded, left };
     },
     lostCalls: () => lost,
   };

@@ -65,6 +65,7 @@ function viewVersion(version: Version, state: BreakerState | undefined): object 
     ...(version.match === undefined ? {} : { match: version.match }),
     serverProtocol: version.serverProtocol,
     endpoints: version.endpoints.map((endpoint) => ({ ...endpoint, use: useOf(version, endpoint) })),
+    ...(version.spill === undefined ? {} : { spillAt: version.spill.at }),
     ...(version.breaker === undefined ? {} : { breaker: viewBreaker(version.breaker, state) }),
   };
 }
@@ -77,10 +78,11 @@ function viewBreaker({ threshold, windowSeconds, breakTimeSeconds, connLimit }: 
   return { ...settings, state: open ? 'open' : 'closed', mode, errors, ...(openUntilMs === undefined ? {} : { openUntil: new Date(openUntilMs).toISOString() }) };
 }
 
-/** What an endpoint is used for now: `active` takes traffic, `backup` stands by, `none` is beyond the next tier or not usable. */
-function useOf(version: Version, endpoint: Endpoint): 'active' | 'backup' | 'none' {
+/** What an endpoint is used for now: `active` takes traffic, `backup` stands by, `spill` takes calls when both are saturated, `none` is beyond these or not usable. */
+function useOf(version: Version, endpoint: Endpoint): 'active' | 'backup' | 'spill' | 'none' {
   if (version.active.includes(endpoint)) return 'active';
-  return version.backup.includes(endpoint) ? 'backup' : 'none';
+  if (version.backup.includes(endpoint)) return 'backup';
+  return version.spill?.tiers.some((tier) => tier.includes(endpoint)) === true ? 'spill' : 'none';
 }
 
 /** The pods of this node that may call the route, by its own VIP and by the global one. */

@@ -143,5 +143,5 @@ function shorten(host: string, zone: string): readonly string[] {
 export function describeServers(version: Version): readonly string[] {
   const row = (use: string) => (endpoint: Version['endpoints'][number]) =>
     `${use.padEnd(7)} ${endpoint.address}:${endpoint.port}  tier ${endpoint.tier}${endpoint.pod === undefined ? '' : `  pod ${endpoint.pod}`}${endpoint.node === undefined ? '' : `  on ${endpoint.node}`}`;
-  return [...version.active.map(row('active')), ...version.backup.map(row('backup'))];
+  return [...version.active.map(row('active')), ...version.backup.map(row('backup')), ...(version.spill?.tiers.slice(1).flat() ?? []).map(row('spill'))];
 }

@@ -57,11 +57,13 @@ function renderRow(view: TableView, route: Route): readonly string[] {
   ];
 }
 
-/** Rate and access log of a route: `100/s per caller, logs errors`. */
-function renderLimits({ rateLimit, log }: Route): string {
+/** Rate, spill-over and access log of a route: `100/s per caller, spills at 16, logs errors`. */
+function renderLimits({ rateLimit, log, versions }: Route): string {
   const rate = rateLimit === undefined ? [] : [`${rateLimit.requestsPerSecond}/s ${rateLimit.per === 'Caller' ? 'per caller' : 'in all'}`];
   const logged = log === undefined ? [] : [log.mode === 'Errors' ? 'logs errors' : `logs ${log.percent}%`];
-  return [...rate, ...logged].join(', ') || '-';
+  const at = versions.find(({ spill }) => spill !== undefined)?.spill?.at;
+  const spills = at === undefined ? [] : [`spills at ${at}`];
+  return [...rate, ...spills, ...logged].join(', ') || '-';
 }
 
 function renderVersion(view: TableView, version: Version, route: Route): string {

@@ -22,15 +22,37 @@ export interface ServerPick {
 
 export const serverKey = (server: Endpoint): string => listenerKey(server.address, server.port);
 
+/** In which order a call tries the servers. */
+export interface ServerOrder {
+  readonly servers: readonly Endpoint[];
+  /** The call goes to a farther tier because nearer ones are saturated. */
+  readonly spilled: boolean;
+}
+
 /**
  * The servers of a version in the order in which they are tried: the active ones in the algorithm's order, then the next tier, then those
- * that failed a connect lately (they are all that is left, or the failure is over).
+ * that failed a connect lately (they are all that is left, or the failure is over). With spill-over the nearest tier that is not saturated
+ * comes before the others.
  */
-export function orderServers(version: Version, pick: ServerPick): readonly Endpoint[] {
-  const ordered = [...arrange(version.active, version, pick), ...arrange(version.backup, version, pick)];
-  const fit = ordered.filter((server) => !pick.load(serverKey(server)).passedOver);
-  if (fit.length === ordered.length) return ordered;
-  return [...fit, ...ordered.filter((server) => !fit.includes(server))];
+export function orderServers(version: Version, pick: ServerPick): ServerOrder {
+  const { active, backup, spill } = version;
+  const tiers = spill === undefined ? [active, backup] : [active, ...spill.tiers];
+  const first = spill === undefined ? 0 : nearestWithRoom(tiers, spill.at, pick);
+  const spilled = first > 0 && tiers.slice(0, first).some((tier) => tier.some((server) => !isPassedOver(server, pick)));
+  const ordered = [tiers[first] ?? [], ...tiers.filter((_, i) => i !== first)].flatMap((tier) => arrange(tier, version, pick));
+  const fit = ordered.filter((server) => !isPassedOver(server, pick));
+  return { servers: fit.length === ordered.length ? ordered : [...fit, ...ordered.filter((server) => !fit.includes(server))], spilled };
+}
+
+const isPassedOver = (server: Endpoint, { load }: ServerPick): boolean => load(serverKey(server)).passedOver;
+
+/** Index of the nearest tier whose usable servers have fewer calls than `at` for each of them; the nearest of all when none has. */
+function nearestWithRoom(tiers: readonly (readonly Endpoint[])[], at: number, pick: ServerPick): number {
+  const found = tiers.findIndex((tier) => {
+    const usable = tier.filter((server) => !isPassedOver(server, pick));
+    return usable.reduce((sum, server) => sum + pick.load(serverKey(server)).inFlight, 0) < at * usable.length;
+  });
+  return Math.max(0, found);
 }
 
 function arrange(servers: readonly Endpoint[], { algorithm }: Version, pick: ServerPick): readonly Endpoint[] {

@@ -180,7 +180,9 @@ function checkConnLimit(version: Version | undefined, { limits }: Call): Verdict
 
 function checkEndpoints(version: Version | undefined): Verdict {
   if (version === undefined) return refuse('no-version', 'the chosen version does not exist');
-  const { active, backup } = version;
+  const { active, backup, spill } = version;
   if (active.length === 0) return refuse('no-endpoints', `version ${version.name} has no usable endpoint`);
-  return { detail: `version ${version.name}: ${active.length} active (tier ${active[0]?.tier}), ${backup.length} backup` };
+  const farther = (spill?.tiers ?? []).map(([server]) => server?.tier);
+  const above = spill === undefined ? '' : `; from ${spill.at} calls at once for each server on: ${farther.length === 0 ? 'no other tier has a server' : `tier ${farther.join(', then ')}`}`;
+  return { detail: `version ${version.name}: ${active.length} active (tier ${active[0]?.tier}), ${backup.length} backup${above}` };
 }

@@ -4,8 +4,9 @@ import { printable } from '../model/problem.ts';
 import { listenerKey } from '../model/proxy.ts';
 import { REFUSALS, type RefusalCode } from '../model/refusal.ts';
 import type { Caller, Endpoint, Route, RouteTable } from '../model/route-table.ts';
+import { routePools } from './pools.ts';
 import { hasFeed } from './render-log.ts';
-import { backendNames, frontendName } from './section-names.ts';
+import { frontendName } from './section-names.ts';
 import { endpointKey } from './servers.ts';
 
 /**
@@ -32,8 +33,8 @@ export interface LogNames {
 
 export function buildLogNames(table: RouteTable): LogNames {
   const routes = table.routes.filter(hasFeed).map((route) => {
-    const servers = route.versions.flatMap(({ active, backup }) => [...active, ...backup].map((server) => [listenerKey(server.address, server.port), server] as const));
-    return [frontendName(route), { route, versions: new Map(backendNames(route).map((name, index) => [name, index])), servers: new Map(servers) }] as const;
+    const servers = route.versions.flatMap(({ active, backup, spill }) => [...active, ...backup, ...(spill?.tiers.flat() ?? [])].map((server) => [listenerKey(server.address, server.port), server] as const));
+    return [frontendName(route), { route, versions: new Map(routePools(route).flatMap((pools, index) => pools.map(({ name }) => [name, index] as const))), servers: new Map(servers) }] as const;
   });
   return { routes: new Map(routes), callers: new Map(table.callers.pods.map((pod) => [pod.address, pod])) };
 }

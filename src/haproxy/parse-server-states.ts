@@ -1,5 +1,5 @@
 import type { RunningServers, WantedServers } from './plan-servers.ts';
-import { endpointKey, wayOf } from './servers.ts';
+import { COUNTED, endpointKey, wayOf } from './servers.ts';
 
 /** Bits of `srv_admin_state` that mean maintenance (management guide, 9.3, "show servers state"). */
 const MAINTENANCE = 0x01 | 0x02 | 0x04 | 0x20;
@@ -24,14 +24,15 @@ export function parseServerStates(answer: string): ReadonlyMap<string, RunningSe
 /** The servers of each backend in a haproxy.cfg of ours and its map of pinned ones. */
 export function parseServers(config: string, firstMap: string): ReadonlyMap<string, WantedServers> {
   const first = parsePins(firstMap);
-  const backends = new Map<string, { servers: WantedServers['servers'][number][]; first: string | undefined; h2: boolean }>();
-  let current: { servers: WantedServers['servers'][number][]; first: string | undefined; h2: boolean } | undefined;
+  const backends = new Map<string, { servers: WantedServers['servers'][number][]; first: string | undefined; h2: boolean; counted: boolean }>();
+  let current: { servers: WantedServers['servers'][number][]; first: string | undefined; h2: boolean; counted: boolean } | undefined;
   for (const line of config.split('\n')) {
     const [, backend] = /^backend (\S+) from (?:http|tcp)-version/.exec(line) ?? [];
     const [, server] = /^ {2}server "?([^\s"]+)/.exec(line) ?? [];
-    if (backend !== undefined) backends.set(backend, (current = { servers: [], first: first.get(backend), h2: false }));
+    if (backend !== undefined) backends.set(backend, (current = { servers: [], first: first.get(backend), h2: false, counted: false }));
     else if (/^\w/.test(line)) current = undefined;
     else if (line === '  default-server proto h2' && current !== undefined) current.h2 = true;
+    else if (line === `  default-server ${COUNTED}` && current !== undefined) current.counted = true;
     else if (server !== undefined) current?.servers.push({ name: server, address: endpointKey(server) ?? '', way: wayOf(server) });
   }
   return backends;

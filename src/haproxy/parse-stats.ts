@@ -1,8 +1,10 @@
 import type { CallCounts } from '../model/call-counts.ts';
+import { leaveReason, type LeaveReason } from '../model/leave-reason.ts';
 import { listenerKey } from '../model/proxy.ts';
 import type { RouteTable, Tier } from '../model/route-table.ts';
+import { routePools } from './pools.ts';
 import { REFUSAL_BACKENDS } from './render-global.ts';
-import { backendNames, frontendName } from './section-names.ts';
+import { frontendName } from './section-names.ts';
 import { endpointKey } from './servers.ts';
 
 type Row = Readonly<Record<string, string>>;
@@ -20,17 +22,20 @@ export function parseStats(csv: string, table: RouteTable, refusedTable = ''): C
   const rowOf = (section: string, kind: 'FRONTEND' | 'BACKEND'): Row | undefined => bySection.get(section)?.find((row) => row['svname'] === kind);
 
   const answered: Partial<Record<Tier, number>> = {};
+  const left: Partial<Record<LeaveReason, number>> = {};
   let failed = 0;
   for (const route of table.routes) {
-    const names = backendNames(route);
-    for (const [index, version] of route.versions.entries()) {
-      const section = names[index] ?? '';
-      const tiers = new Map([...version.active, ...version.backup].map(({ address, port, tier }) => [listenerKey(address, port), tier]));
+    const pools = routePools(route).flatMap((all) => all.map((pool) => ({ ...pool, whole: all[0]?.version ?? pool.version })));
+    for (const { name: section, version, whole, spilled } of pools) {
+      const servers = new Map([...version.backup, ...version.active].map((server) => [listenerKey(server.address, server.port), server]));
       let fromServers = 0;
       for (const row of bySection.get(section) ?? []) {
-        const tier = tiers.get(endpointKey(row['svname'] ?? '') ?? '');
-        if (tier === undefined) continue;
-        answered[tier] = (answered[tier] ?? 0) + (route.protocol === 'http' ? answers(row) : number(row, 'lbtot'));
+        const server = servers.get(endpointKey(row['svname'] ?? '') ?? '');
+        if (server === undefined) continue;
+        const calls = route.protocol === 'http' ? answers(row) : number(row, 'stot');
+        answered[server.tier] = (answered[server.tier] ?? 0) + calls;
+        const reason = leaveReason(route, whole, server, spilled);
+        if (reason !== undefined) left[reason] = (left[reason] ?? 0) + calls;
         fromServers += number(row, 'hrsp_5xx');
       }
       if (route.protocol === 'http') failed += Math.max(0, number(rowOf(section, 'BACKEND'), 'hrsp_5xx') - number(rowOf(section, 'BACKEND'), 'dreq') - fromServers);
@@ -48,6 +53,7 @@ export function parseStats(csv: string, table: RouteTable, refusedTable = ''): C
       failed,
     },
     answered,
+    left,
   };
 }
 
@@ -56,7 +62,7 @@ const sumOf = (answer: string, counter: 'gpc0' | 'gpc1'): number =>
   [...answer.matchAll(new RegExp(` ${counter}=(\\d+)`, 'g'))].reduce((sum, [, count]) => sum + Number(count), 0);
 
 /** Of a hundred columns; a large node has ten thousand rows, and is asked at every scrape. */
-const COLUMNS: ReadonlySet<string> = new Set(['pxname', 'svname', 'req_tot', 'stot', 'lbtot', 'dreq', 'hrsp_1xx', 'hrsp_2xx', 'hrsp_3xx', 'hrsp_4xx', 'hrsp_5xx']);
+const COLUMNS: ReadonlySet<string> = new Set(['pxname', 'svname', 'req_tot', 'stot', 'dreq', 'hrsp_1xx', 'hrsp_2xx', 'hrsp_3xx', 'hrsp_4xx', 'hrsp_5xx']);
 
 function parseRows(csv: string): readonly Row[] {
   const [head = '', ...lines] = csv.split('\n').filter((line) => line !== '');

@@ -1,5 +1,5 @@
 import type { Server } from './servers.ts';
-import { CHECK } from './servers.ts';
+import { CHECK, COUNTED } from './servers.ts';
 
 /** What a backend of a running worker has, by the server's name. `leaving`: in maintenance, to be deleted once its last call has ended. */
 export type RunningServers = ReadonlyMap<string, 'serving' | 'leaving'>;
@@ -11,6 +11,8 @@ export interface WantedServers {
   readonly first: string | undefined;
   /** Clear-text HTTP/2 to the servers. */
   readonly h2: boolean;
+  /** Its calls in flight are counted: see {@link COUNTED}. */
+  readonly counted?: boolean;
 }
 
 /** One line for HAProxy's CLI (management guide, 9.3) and how its answer begins; '' is silence. */
@@ -32,7 +34,7 @@ export function planServers(backend: string, running: RunningServers, pinned: st
   const names = new Set(wanted.servers.map(({ name }) => name));
   const [first, others] = [wanted.servers.filter(({ name }) => name === wanted.first), wanted.servers.filter(({ name }) => name !== wanted.first)];
   const gone = [...running].filter(([name]) => !names.has(name));
-  const bring = (servers: WantedServers['servers']): Command[] => servers.flatMap((server) => bringIn(backend, server, running.get(server.name), wanted.h2));
+  const bring = (servers: WantedServers['servers']): Command[] => servers.flatMap((server) => bringIn(backend, server, running.get(server.name), wanted));
   return [
     ...bring(first),
     ...(wanted.first === undefined || wanted.first === pinned ? [] : pin(backend, pinned, wanted.first)),
@@ -43,12 +45,12 @@ export function planServers(backend: string, running: RunningServers, pinned: st
   ];
 }
 
-function bringIn(backend: string, { name, address, way }: WantedServers['servers'][number], state: 'serving' | 'leaving' | undefined, h2: boolean): readonly Command[] {
+function bringIn(backend: string, { name, address, way }: WantedServers['servers'][number], state: 'serving' | 'leaving' | undefined, { h2, counted = false }: WantedServers): readonly Command[] {
   const server = `${backend}/${name}`;
   if (state === 'serving') return [];
   if (state === 'leaving') return [{ text: `set server ${server} state ready`, answer: '' }];
   const checked = way !== 'plain';
-  const words = [`add server ${server} ${address}`, ...(h2 ? ['proto h2'] : []), ...(checked ? [CHECK] : []), ...(way === 'backup' ? ['backup'] : [])];
+  const words = [`add server ${server} ${address}`, ...(h2 ? ['proto h2'] : []), ...(counted ? [COUNTED] : []), ...(checked ? [CHECK] : []), ...(way === 'backup' ? ['backup'] : [])];
   return [
     { text: words.join(' '), answer: 'New server registered.' },
     // With `enabled` in the line above it would be up and get no calls (seen on 2.6).

@@ -7,7 +7,7 @@ import { quote } from './quote.ts';
 import { hasBreaker, renderConnLimit } from './render-breakers.ts';
 import { DEFAULT_CONNECT_MS, DEFAULT_REQUEST_MS, DEFAULT_RETRIES, DEFAULT_RETRY_ON } from './render-global.ts';
 import type { RenderOptions } from './render-options.ts';
-import type { Server } from './servers.ts';
+import { COUNTED, type Server } from './servers.ts';
 
 const RETRY_ON: Readonly<Record<RetryCondition, string>> = {
   'connect-failure': 'conn-failure',
@@ -20,20 +20,21 @@ const IDEMPOTENT = 'GET HEAD OPTIONS PUT DELETE TRACE';
 
 /**
  * A version's `backend`: how long, how often, how a server is chosen. Its `server` lines stand apart (see renderServer): they come and go
- * in the running worker.
+ * in the running worker. `pools`: names of all backends of the version, this one among them.
  */
-export function renderBackend(route: Route, version: Version, name: string, options: RenderOptions): readonly string[] {
+export function renderBackend(route: Route, version: Version, pools: readonly string[], name: string, options: RenderOptions): readonly string[] {
   const http = route.protocol === 'http';
   const { connectMs, requestMs } = route.timeout;
   return [
     `backend ${name} from ${http ? 'http-version' : 'tcp-version'}${hasBreaker(version, options) ? '-breaker' : ''}`,
-    ...renderConnLimit(route, version),
+    ...renderConnLimit(route, version, pools),
     `  balance ${renderBalance(version, http)}`,
     ...(connectMs === DEFAULT_CONNECT_MS ? [] : [`  timeout connect ${connectMs}ms`]),
     ...(!http || requestMs === DEFAULT_REQUEST_MS ? [] : [`  timeout server ${requestMs}ms`]),
     ...renderRetries(route),
     ...(route.locality === 'PreferLocal' ? renderPin(name) : []),
     ...(http && version.serverProtocol === 'h2' ? ['  default-server proto h2'] : []),
+    ...(version.spill === undefined ? [] : [`  default-server ${COUNTED}`]),
   ];
 }
 

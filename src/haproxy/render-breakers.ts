@@ -57,10 +57,17 @@ export const renderBreakerRules = (protocol: Route['protocol']): readonly string
   ...(protocol === 'http' ? ['  http-after-response set-var(txn.breaker) lua.breaker_error if { status ge 500 } { srv_id -m found }'] : []),
 ];
 
-/** Concurrent calls of a version. HAProxy counts a call into its backend before it reads these rules, so the limit is exact with any number of threads. */
-export function renderConnLimit(route: Route, { breaker }: Version): readonly string[] {
+/**
+ * Concurrent calls of a version, in all of its backends. HAProxy counts a call into its backend before it reads these rules, so the limit is exact with
+ * any number of threads.
+ */
+export function renderConnLimit(route: Route, { breaker }: Version, [near, ...farther]: readonly string[]): readonly string[] {
   const limit = breaker?.connLimit ?? 0;
-  return limit > 0 ? refuse('conn-limit', route.protocol, hasFeed(route), `{ be_conn gt ${limit} }`, 'gpc0') : [];
+  if (limit === 0) return [];
+  const rule = route.protocol === 'http' ? 'http-request' : 'tcp-request content';
+  const sums = farther.map((name, i) => `  ${rule} set-var(txn.conns) be_conn(${name})${i === 0 ? '' : ',add(txn.conns)'}`);
+  const all = farther.length === 0 ? 'be_conn' : `be_conn(${near}),add(txn.conns)`;
+  return [...sums, ...refuse('conn-limit', route.protocol, hasFeed(route), `{ ${all} gt ${limit} }`, 'gpc0')];
 }
 
 /** Files that breakers need; none without a breaker. */
@@ -122,11 +129,16 @@ local function forget(one)
   one.errors, one.first, one.last = {}, 1, 0
 end
 
+-- A version that spills over has backends for farther tiers, NAME:2 and NAME:3 (its breaker is one).
+local function each_backend(name, change)
+  for _, tier in ipairs({ "", ":2", ":3" }) do change(OPEN, name .. tier) end
+end
+
 local function close(one)
   one.turn, one.until_ms = one.turn + 1, nil
   if one.open then
     one.open = false
-    core.del_acl(OPEN, one.name)
+    each_backend(one.name, core.del_acl)
   end
 end
 
@@ -136,7 +148,7 @@ local function open(one, ms)
   one.turn, one.until_ms = one.turn + 1, nil
   if not one.open then
     one.open = true
-    core.add_acl(OPEN, one.name)
+    each_backend(one.name, core.add_acl)
   end
   if ms == nil then return end
   one.until_ms = now_ms() + ms
@@ -169,7 +181,7 @@ local function count_error(name, at)
 end
 
 core.register_fetches("breaker_error", function(txn)
-  count_error(txn.f:be_name(), now_ms())
+  count_error(txn.f:be_name():match("^[^:]+"), now_ms())
   return true
 end)
 

@@ -6,8 +6,10 @@ import { breakerProtocols, renderBreakerFiles, renderRefusedTable } from './rend
 import { bindsOf } from './render-frontend.ts';
 import { renderDefaults, renderGlobal, renderInternal } from './render-global.ts';
 import { ACCOUNTS_MAP, HOLD_SCRIPT, IDENTITY_MAP, isLiveMap, renderHoldScript, renderIdentities } from './render-maps.ts';
+import { routePools } from './pools.ts';
 import { renderRing } from './render-log.ts';
 import type { RenderOptions } from './render-options.ts';
+import { renderSpillFile } from './render-spill.ts';
 import { recallRoute, type RouteMemory } from './render-route.ts';
 import { renderAccounts, renderTokenScript, TOKEN_SCRIPT } from './render-tokens.ts';
 import { checkableServers } from './servers.ts';
@@ -26,7 +28,7 @@ export interface RenderedConfig {
 
 /** Renders a whole node: pure, sorted as the table is, without time. With a `memory` that it had before, only routes that changed. */
 export function renderConfig(table: RouteTable, options: RenderOptions, memory: RouteMemory = new WeakMap()): RenderedConfig {
-  const checkable = table.routes.flatMap((route) => route.versions.map(checkableServers));
+  const checkable = table.routes.flatMap((route) => routePools(route).flatMap((pools) => pools.map(({ version }) => checkableServers(version))));
   const largest = largestChecked(checkable, options.fileDescriptors);
   const count = {
     binds: table.routes.reduce((sum, route) => sum + bindsOf(route).length, 0),
@@ -40,7 +42,7 @@ export function renderConfig(table: RouteTable, options: RenderOptions, memory: 
     own.set(HOLD_SCRIPT, renderHoldScript());
     own.set(TOKEN_SCRIPT, renderTokenScript(table.callers, options));
   }
-  for (const [file, content] of renderBreakerFiles(table, options)) own.set(file, content);
+  for (const [file, content] of [...renderBreakerFiles(table, options), ...renderSpillFile(table)]) own.set(file, content);
   const breakers = breakerProtocols(table, options);
   const middle = [...renderRing(table.routes), ...renderDefaults(options, breakers), '', ...renderRefusedTable(table, options), ...renderInternal(options)].join('\n');
   const global = (digest: string): readonly string[] => ['# Written by onehop; changes by hand are lost.', ...renderGlobal(options, { ...count, breakers }, digest), '', ''];

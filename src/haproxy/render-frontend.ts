@@ -8,6 +8,7 @@ import { DEFAULT_REQUEST_MS } from './render-global.ts';
 import { hasFeed, REASON_VARIABLE, renderLog } from './render-log.ts';
 import { renderRateLimit } from './render-rate-limit.ts';
 import { drawsOf, exceptionsMap, headerMap, HOST, IDENTITY_MAP, sharesMap, TRUSTED, UNKNOWN } from './render-maps.ts';
+import { renderSpill, spills, VERSION_VARIABLE } from './render-spill.ts';
 import { accountExceptionsMap } from './render-tokens.ts';
 import { backendNames, frontendName } from './section-names.ts';
 
@@ -98,18 +99,39 @@ function renderChoice(route: Route): readonly string[] {
     if (name !== undefined) return [`  default_backend ${name}`];
     return route.protocol === 'http' ? ['  default_backend no-version'] : [];
   };
+  if (spills(route)) return [...renderVersionVariable(route), ...renderSpill(route), ...(choice.kind === 'fixed' ? [] : [`  use_backend %[var(${VERSION_VARIABLE})]`]), ...otherwise(otherwiseOf(route))];
   switch (choice.kind) {
     case 'fixed':
       return otherwise(choice.version);
     case 'weighted':
       return [`  use_backend %[rand(${drawsOf(route)}),map_int(${sharesMap(route)})]`, ...otherwise(choice.otherwise)];
     case 'header': {
-      const header = `req.fhdr(${quoteArgument(choice.header)})`;
-      const reach = regexReach(route.versions);
-      const condition = reach === undefined ? '' : ` if { ${quoteFormat(`${header},length`)} le ${reach} }`;
-      return [`  use_backend ${quoteFormat(`%[${header},map_reg(${headerMap(route)})]`)}${condition}`, ...otherwise(choice.otherwise)];
+      const { value, condition } = headerChoice(route, choice.header);
+      return [`  use_backend ${quoteFormat(`%[${value}]`)}${condition}`, ...otherwise(choice.otherwise)];
     }
     case 'none':
       return otherwise(undefined);
   }
 }
+
+/** The backend by the header's value, and up to which length that is looked up. */
+function headerChoice(route: Route, name: string): { readonly value: string; readonly condition: string } {
+  const header = `req.fhdr(${quoteArgument(name)})`;
+  const reach = regexReach(route.versions);
+  return { value: `${header},map_reg(${headerMap(route)})`, condition: reach === undefined ? '' : ` if { ${quoteFormat(`${header},length`)} le ${reach} }` };
+}
+
+/** The same choice kept in a variable, for rules that ask how busy the chosen version is. */
+function renderVersionVariable(route: Route): readonly string[] {
+  const { choice } = route;
+  const set = `  ${route.protocol === 'http' ? 'http-request' : 'tcp-request content'} set-var(${VERSION_VARIABLE})`;
+  const preferred = backendNames(route)[otherwiseOf(route) ?? -1];
+  const otherwise = preferred === undefined ? [] : [`${set} str(${preferred}) if !{ var(${VERSION_VARIABLE}) -m found }`];
+  if (choice.kind === 'weighted') return [`${set} rand(${drawsOf(route)}),map_int(${sharesMap(route)})`, ...otherwise];
+  if (choice.kind !== 'header') return [];
+  const { value, condition } = headerChoice(route, choice.header);
+  return [`${set} ${quoteFormat(value)}${condition}`, ...otherwise];
+}
+
+/** Index of the version that takes what nothing else was chosen for. */
+const otherwiseOf = ({ choice }: Route): number | undefined => (choice.kind === 'fixed' ? choice.version : choice.kind === 'none' ? undefined : choice.otherwise);

@@ -4,6 +4,7 @@ import type { CallerTable, Route } from '../model/route-table.ts';
 import { FIRST_MAP } from './plan-servers.ts';
 import { label } from './quote.ts';
 import { BREAKER_MAP } from './render-breakers.ts';
+import { SPILL_MAP } from './render-spill.ts';
 import { backendNames, frontendName } from './section-names.ts';
 
 /** Who calls, by source address; changed at run time. */
@@ -40,7 +41,7 @@ export const isChoiceMap = (file: string): boolean => /\.(?:shares|header)\.map$
 
 /** True for the maps that are brought to a running worker by commands; a change of any other file needs a reload. */
 export const isLiveMap = (file: string): boolean =>
-  file === IDENTITY_MAP || file === ACCOUNTS_MAP || file === BREAKER_MAP || file === FIRST_MAP || isAclMap(file) || isChoiceMap(file);
+  file === IDENTITY_MAP || file === ACCOUNTS_MAP || file === BREAKER_MAP || file === SPILL_MAP || file === FIRST_MAP || isAclMap(file) || isChoiceMap(file);
 
 /** Why a pattern cannot stand in a map file: its key ends at the first blank, and the file at a line's end. */
 export function unfitForMap(pattern: string): string | undefined {

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
 import type { Route } from '../model/route-table.ts';
 import type { WantedServers } from './plan-servers.ts';
+import { routePools } from './pools.ts';
 import { renderBackend, renderServer } from './render-backend.ts';
 import { hasAcl, renderFrontend } from './render-frontend.ts';
 import { exceptionsMap, headerMap, isLiveMap, renderExceptions, renderHeaderMatches, renderShares, sharesMap } from './render-maps.ts';
 import type { RenderOptions } from './render-options.ts';
 import { accountExceptionsMap, renderAccountExceptions } from './render-tokens.ts';
-import { backendNames, routeComment } from './section-names.ts';
+import { routeComment } from './section-names.ts';
 import { firstServer, serversOf } from './servers.ts';
 
 /** One route's part of what HAProxy reads. */
@@ -33,18 +34,18 @@ export function recallRoute(memory: RouteMemory, route: Route, options: RenderOp
 }
 
 function renderRoute(route: Route, options: RenderOptions, largestChecked: number): RenderedRoute {
-  const names = backendNames(route);
   const head = ['', routeComment(route), ...renderFrontend(route, options)];
   const text = [...head];
   const structure = [...head];
   const servers = new Map<string, WantedServers>();
-  for (const [index, version] of route.invalid ? [] : route.versions.entries()) {
-    const name = names[index] ?? '';
-    const listed = serversOf(version, largestChecked);
-    const section = ['', ...renderBackend(route, version, name, options)];
-    structure.push(...section);
-    text.push(...section, ...listed.map(renderServer));
-    servers.set(name, { servers: listed, first: route.locality === 'PreferLocal' ? firstServer(version, listed) : undefined, h2: route.protocol === 'http' && version.serverProtocol === 'h2' });
+  for (const pools of routePools(route)) {
+    for (const { name, version } of pools) {
+      const listed = serversOf(version, largestChecked);
+      const section = ['', ...renderBackend(route, version, pools.map((pool) => pool.name), name, options)];
+      structure.push(...section);
+      text.push(...section, ...listed.map(renderServer));
+      servers.set(name, { servers: listed, first: route.locality === 'PreferLocal' ? firstServer(version, listed) : undefined, h2: route.protocol === 'http' && version.serverProtocol === 'h2', counted: version.spill !== undefined });
+    }
   }
   const files = renderFiles(route);
   const hash = createHash('sha256').update(structure.join('\n'));

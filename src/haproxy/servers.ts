@@ -24,6 +24,15 @@ const SUFFIX: Readonly<Record<ServerWay, string>> = { active: '', plain: '.plain
  */
 export const CHECK = 'check inter 1h fastinter 500ms downinter 1s fall 2 rise 1 observe layer4 error-limit 1 on-error mark-down';
 
+/** Never reached: more calls than a whole HAProxy takes. */
+export const MAX_COUNTED = 100_000;
+
+/**
+ * What servers of a version that spills over have besides. `be_conn_free` adds up what is free of it at the servers that are up, which tells
+ * the calls in flight there (`be_conn` counts those of servers that left too: WebSockets for hours). No call ever waits for it.
+ */
+export const COUNTED = `maxconn ${MAX_COUNTED}`;
+
 /** `address:port` of a server's endpoint, as {@link listenerKey} writes it; undefined: the name is of no server. */
 export function endpointKey(name: string): string | undefined {
   const [, address, port] = /^(.+):(\d+)(?:\.plain|\.backup)?$/.exec(name) ?? [];

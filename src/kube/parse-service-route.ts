@@ -4,7 +4,6 @@ import type { RouteSpec, ServiceRoute, VersionSpec } from '../model/service-rout
 import type { CheckedSpec, CheckedVersion } from './checked-spec.ts';
 import { fieldText, isRecord, valueAt } from './field-path.ts';
 import type { Locate } from './field-path.ts';
-import { checkEnforced } from './not-enforced.ts';
 import { parseDuration } from './parse-duration.ts';
 import type { Parsed, RegexSite } from './parsed-object.ts';
 import { ProblemList } from './problem-list.ts';
@@ -20,7 +19,7 @@ export interface ParseContext {
 
 /**
  * Parses one ServiceRoute. A bad name, or the global namespace as its place, gives Problems only; a good name with a bad
- * spec gives a route without `spec`. Warnings (unknown fields, fields not enforced yet) keep the spec.
+ * spec gives a route without `spec`. Warnings (unknown fields) keep the spec.
  */
 export function parseServiceRoute(raw: unknown, { schema, globalNamespace }: ParseContext, locate: Locate): Parsed<'ServiceRoute'> {
   const text = (...path: string[]): string | undefined => {
@@ -65,7 +64,6 @@ export function parseServiceRoute(raw: unknown, { schema, globalNamespace }: Par
   for (const issue of checked.issues) problems.add(issue);
   const broken = checked.spec === undefined ? [] : checkRules(checked.spec);
   for (const issue of broken) problems.add(issue);
-  if (checked.spec !== undefined) for (const issue of checkEnforced(checked.spec)) problems.add(issue);
   if (raw['status'] !== undefined && raw['status'] !== null) for (const issue of schema.checkStatus(raw['status'])) problems.add(issue);
 
   const valid = checked.spec !== undefined && broken.length === 0;

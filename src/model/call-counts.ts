@@ -1,3 +1,4 @@
+import type { LeaveReason } from './leave-reason.ts';
 import type { Tier } from './route-table.ts';
 
 /** What a proxy has counted since it (or its present worker) began: names of fixed sets, and this node's routes. */
@@ -8,6 +9,8 @@ export interface CallCounts {
   readonly refused: Readonly<Record<string, number>>;
   /** Calls that servers answered, by the tier of the server. */
   readonly answered: Readonly<Partial<Record<Tier, number>>>;
+  /** Of these, the ones that left this node, by why they did. */
+  readonly left: Readonly<Partial<Record<LeaveReason, number>>>;
 }
 
-export const NO_CALLS: CallCounts = { routes: [], refused: {}, answered: {} };
+export const NO_CALLS: CallCounts = { routes: [], refused: {}, answered: {}, left: {} };

@@ -33,6 +33,19 @@ export interface Version {
   readonly algorithm: BalanceAlgorithm;
   readonly hashHeader?: string;
   readonly breaker?: BreakerSpec;
+  /** Set when calls leave a saturated tier (`spec.spillAt`, PreferLocal only). */
+  readonly spill?: Spill;
+}
+
+/**
+ * Spill-over. A tier is saturated when the calls in flight at its servers reach `at` for each of them that is up. A call goes to the nearest tier
+ * that is not; when all are, to the nearest one after all: nothing is refused or waits because of it.
+ */
+export interface Spill {
+  /** Calls in flight for each server. */
+  readonly at: number;
+  /** The tiers beyond the active one, nearest first: `backup`, then the one behind it. At most two, none empty. */
+  readonly tiers: readonly (readonly Endpoint[])[];
 }
 
 /**

@@ -54,6 +54,10 @@ export function resolveRoute(source: ServiceRoute, context: ResolveContext): { r
   const listen = protocol === undefined ? undefined : chooseListen(spec, protocol, ports, context.httpPort, report);
   if (protocol === undefined || listen === undefined) return { route: invalidRoute(source, context.httpPort), problems };
 
+  if (spec.spillAt !== undefined && spec.locality !== 'PreferLocal') {
+    const why = spec.locality === 'Local' ? 'calls never leave the node' : 'there are no tiers';
+    report('spill-unused', 'spec.spillAt', `with locality ${spec.locality} ${why}, so nothing spills over`, 'set spec.locality: PreferLocal, or leave spillAt out', 'warning');
+  }
   const versions = spec.to.map((to, index) => buildVersion(source, to, ports[index], spec, context, problems));
   return {
     route: {
@@ -152,15 +156,18 @@ function buildVersion(source: ServiceRoute, to: VersionSpec, port: ServicePort |
       }),
     );
   }
+  const { active, backup, farther } = selectServers(endpoints, spec.locality, context.view.name);
   return {
     name: to.name,
     ...(to.weight === undefined ? {} : { weight: to.weight }),
     ...(to.match === undefined ? {} : { match: to.match }),
     serverProtocol: port === undefined ? 'h1' : portProtocol(port).serverProtocol,
     endpoints,
-    ...selectServers(endpoints, spec.locality, context.view.name),
+    active,
+    backup,
     algorithm: to.algorithm ?? 'LeastConn',
     ...(to.hashHeader === undefined ? {} : { hashHeader: to.hashHeader }),
     ...(to.breaker === undefined ? {} : { breaker: to.breaker }),
+    ...(spec.spillAt === undefined || spec.locality !== 'PreferLocal' ? {} : { spill: { at: spec.spillAt, tiers: farther } }),
   };
 }

@@ -1,5 +1,5 @@
 import { byCodeUnit } from '../model/names.ts';
-import type { Endpoint, Tier } from '../model/route-table.ts';
+import type { Endpoint, Spill, Tier } from '../model/route-table.ts';
 import type { Locality } from '../model/service-route.ts';
 import type { EndpointSlice, Node, Pod, ServicePort, SliceEndpoint } from '../model/snapshot.ts';
 import type { EndpointGuard } from './endpoint-guard.ts';
@@ -95,21 +95,21 @@ function readiness(endpoint: SliceEndpoint): Endpoint['state'] {
 const rank = (endpoint: Endpoint): number => ['ready', 'terminating', 'not-ready'].indexOf(endpoint.state);
 
 /**
- * What takes the traffic and what stands by. PreferLocal: the nearest tier with a usable endpoint, then the next one.
+ * What takes the traffic, what stands by, and all tiers beyond the first. PreferLocal: the nearest tier with a usable endpoint, then the next one.
  * Local: this node only. Cluster: all tiers at once. Usable: ready; without any ready one in the allowed tiers, terminating ones that still serve.
  */
 export function selectServers(
   endpoints: readonly Endpoint[],
   locality: Locality,
   nodeName: string,
-): { readonly active: readonly Endpoint[]; readonly backup: readonly Endpoint[] } {
+): { readonly active: readonly Endpoint[]; readonly backup: readonly Endpoint[]; readonly farther: Spill['tiers'] } {
   const allowed = locality === 'Local' ? endpoints.filter((endpoint) => endpoint.tier === 'node') : endpoints;
   const ready = allowed.filter((endpoint) => endpoint.state === 'ready');
   const usable = ready.length > 0 ? ready : allowed.filter((endpoint) => endpoint.state === 'terminating');
   const tiers = TIERS.map((tier) => pickStable(usable.filter((endpoint) => endpoint.tier === tier), tier, nodeName)).filter((tier) => tier.length > 0);
-  if (locality === 'Cluster') return { active: tiers.flat(), backup: [] };
-  const [active = [], backup = []] = tiers;
-  return { active, backup };
+  if (locality === 'Cluster') return { active: tiers.flat(), backup: [], farther: [] };
+  const [active = [], ...farther] = tiers;
+  return { active, backup: farther[0] ?? [], farther };
 }
 
 /** Rendezvous hashing: each node keeps its own choice while endpoints come and go, and nodes spread over all endpoints. */

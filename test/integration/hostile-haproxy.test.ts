@@ -94,8 +94,8 @@ describe('a real HAProxy and hostile texts', () => {
     const regexes = String.raw`maps/[A-Za-z0-9_.-]+\.header\.map <<\n(?:\(\*LIMIT_MATCH=\d+\)[^\u0000-\u0020\u007f]+ [A-Za-z0-9_.-]+\n)+\n`;
     const ours = new RegExp(`^(?:prepare map ${file}\\n|commit map @7 ${file}\\n|add map @7 ${regexes}|add map @7 ${file} <<\\n(?:[A-Za-z0-9_:./-]+ [A-Za-z0-9_:@./-]+\\n)+\\n)$`);
     expect(commands.filter((command) => !ours.test(command) || command.length > 16_000)).toEqual([]);
-    const server = String.raw`[A-Za-z0-9_.-]+/[0-9a-fA-F.:]+(?:\.plain|\.backup)?`;
-    const ofServers = new RegExp(`^(?:add server ${server} [0-9a-fA-F.:[\\]]+(?: [a-z0-9 -]+)?|enable (?:server|health) ${server}|del server ${server}|set server ${server} state maint|(?:add|set) map maps/first\\.map [A-Za-z0-9_.-]+ [0-9.:]+|del map maps/first\\.map [A-Za-z0-9_.-]+)$`);
+    const server = String.raw`[A-Za-z0-9_.-]+(?::[23])?/[0-9a-fA-F.:]+(?:\.plain|\.backup)?`;
+    const ofServers = new RegExp(`^(?:add server ${server} [0-9a-fA-F.:[\\]]+(?: [a-z0-9 -]+)?|enable (?:server|health) ${server}|del server ${server}|set server ${server} state maint|(?:add|set) map maps/first\\.map [A-Za-z0-9_.-]+(?::[23])? [0-9.:]+|del map maps/first\\.map [A-Za-z0-9_.-]+(?::[23])?)$`);
     expect(serverCommands.size).toBeGreaterThan(5);
     expect([...serverCommands].filter((command) => !ofServers.test(command) || command.length > 1_000)).toEqual([]);
   }, 120_000);

@@ -103,12 +103,12 @@ function outgoingHead(call: HttpCall, version: Version, tokenHeader: string): Ou
 export async function forwardHttp(call: HttpCall, route: Route, version: Version, hashKey: string | undefined, tools: ForwardTools): Promise<void> {
   const head = outgoingHead(call, version, tools.tokenHeader);
   const body = new RequestBody(call.request, () => trailerPairs(call.request.rawTrailers));
-  const servers = tools.pool.order(version, hashKey);
+  const { servers, spilled } = tools.pool.order(version, hashKey);
   for (let attempt = 0; ; attempt++) {
     const server = servers[attempt % servers.length];
     if (server === undefined) return refuseHttp(call, { code: 'no-endpoints' }, tools.counters);
     if (attempt >= servers.length) await delay(SAME_SERVER_PAUSE_MS);
-    const failure = await tryServer(call, route, version, server, head, body, tools);
+    const failure = await tryServer(call, route, version, server, () => tools.counters.addForwarded(route, version, server, spilled), head, body, tools);
     if (failure === undefined || call.gone.aborted) return;
     if (!mayRetry(route, failure, head, body, attempt)) {
       body.discard();
@@ -124,7 +124,7 @@ function mayRetry({ retries }: Route, failure: UpstreamFailure, head: OutgoingHe
 }
 
 /** One attempt. Undefined: the client has its answer (or is gone); a failure: nothing was sent to the client yet. */
-async function tryServer(call: HttpCall, route: Route, version: Version, server: Endpoint, head: OutgoingHead, body: RequestBody, tools: ForwardTools): Promise<UpstreamFailure | undefined> {
+async function tryServer(call: HttpCall, route: Route, version: Version, server: Endpoint, onAnswer: () => void, head: OutgoingHead, body: RequestBody, tools: ForwardTools): Promise<UpstreamFailure | undefined> {
   const done = tools.pool.begin(server);
   call.trace.tries(server);
   const open = version.serverProtocol === 'h2' ? tools.openHttp2 : tools.openHttp1;
@@ -138,7 +138,7 @@ async function tryServer(call: HttpCall, route: Route, version: Version, server:
     body.sendTo(exchange);
     const answer = await exchange.response;
     call.trace.answered(answer.status);
-    tools.counters.add(server.tier);
+    onAnswer();
     if (answer.upgraded === undefined) await sendAnswer(call, answer, body, route.log !== undefined);
     else await switchProtocol(call, answer, answer.upgraded);
     return undefined;

@@ -12,7 +12,7 @@ const SAME_SERVER_PAUSE_MS = 200;
 /** Joins a client's connection with the first server of the version that can be connected; none: the client is closed (`connect-failed`). */
 export async function forwardTcp(client: Socket, route: Route, version: Version, hashKey: string | undefined, trace: CallTrace, tools: ForwardTools): Promise<void> {
   client.pause();
-  const servers = tools.pool.order(version, hashKey);
+  const { servers, spilled } = tools.pool.order(version, hashKey);
   const attempts = route.retries.on.includes('connect-failure') ? route.retries.attempts : 0;
   for (let attempt = 0; attempt <= attempts && !client.destroyed; attempt++) {
     const server = servers[attempt % servers.length];
@@ -23,7 +23,7 @@ export async function forwardTcp(client: Socket, route: Route, version: Version,
     try {
       const upstream = await connect(server, route.timeout.connectMs);
       trace.connected();
-      tools.counters.add(server.tier);
+      tools.counters.addForwarded(route, version, server, spilled);
       await joinSockets(client, upstream, (socket) => trace.aborted(socket === client ? 'client' : 'server'));
       trace.bytesOut = upstream.bytesRead;
       return;

@@ -1,5 +1,5 @@
 import type { Endpoint, Version } from '../../model/route-table.ts';
-import { orderServers, serverKey } from '../choose-server.ts';
+import { orderServers, serverKey, type ServerOrder } from '../choose-server.ts';
 
 /** A server whose connect failed is passed over for this long while there are others, as HAProxy's `downinter 1s` does. */
 const PASS_OVER_MS = 1_000;
@@ -16,8 +16,8 @@ export class ServerPool {
   readonly #records = new Map<string, ServerRecord>();
   readonly #turns = new WeakMap<Version, number>();
 
-  /** The servers of a version in the order in which this call tries them. */
-  order(version: Version, hashKey: string | undefined): readonly Endpoint[] {
+  /** The servers of a version in the order in which this call tries them; to be begun at once, so that the next call sees it. */
+  order(version: Version, hashKey: string | undefined): ServerOrder {
     const turn = this.#turns.get(version) ?? 0;
     this.#turns.set(version, turn + 1);
     const now = performance.now();

@@ -113,7 +113,9 @@ async function readText(stream: AsyncIterable<Buffer>): Promise<string> {
   return Buffer.concat(chunks).toString();
 }
 
-/** Callers choose the answer: `X-Answer` is a status, or `cut` for one that is broken off in its body. */
+const LATE_MS = 500;
+
+/** Callers choose the answer: `X-Answer` is a status, `cut` for one that is broken off in its body, or `late` for one that takes half a second. */
 function createHttpServer(count: () => void, answer: Answer): net.Server {
   const describe = (request: http.IncomingMessage, body: string): string =>
     answer(request.socket.remoteAddress, { method: request.method ?? '', path: request.url ?? '', headers: pairs(request.rawHeaders), body });
@@ -123,6 +125,7 @@ function createHttpServer(count: () => void, answer: Answer): net.Server {
     readText(request).then(
       (body) => {
         if (wanted === 'cut') response.writeHead(200, { ...OWN_HEADERS, 'content-length': 1_000 }).write('half', () => response.destroy());
+        else if (wanted === 'late') setTimeout(() => response.writeHead(200, OWN_HEADERS).end(describe(request, body)), LATE_MS);
         else response.writeHead(Number(wanted), OWN_HEADERS).end(describe(request, body));
       },
       () => response.destroy(),

@@ -20,6 +20,13 @@ const http = (fields: Readonly<Record<string, string>> = {}): string => {
 const tcp = (state: string, server: string, retries: string): string => `tcp - shop.db shop.db.v1 ${server} 10.1.0.7 1700000000 1 0 5 ${state} ${retries} 7 -`;
 
 describe('parseLogLine', () => {
+  it('knows the backends of farther tiers', () => {
+    const far = anEndpoint('10.0.0.9', 80, { tier: 'any' });
+    const spilling = aVersion('v1', [anEndpoint('10.0.0.1', 80)], { spill: { at: 5, tiers: [[anEndpoint('10.0.0.5', 80)], [far]] } });
+    const own = buildLogNames(aTable([aRoute('cart', { vip: '10.9.0.1', listen: 80, versions: [spilling], log })]));
+    expect(parseLogLine(http({ backend: 'shop.cart.v1:3', server: '10.0.0.9:80.plain' }), own)).toMatchObject({ version: { version: 0 }, record: { version: 'v1', tier: 'any' } });
+  });
+
   it('reads a call with its times, its caller and its server', () => {
     expect(parseLogLine(http(), names)).toEqual({
       record: {

@@ -65,6 +65,12 @@ describe('planServers', () => {
     expect(plan(before, after)).toEqual(expected);
   });
 
+  it('counts calls at the servers of a version that spills over', () => {
+    const [server] = serversOf(version(NEAR.slice(0, 1)), 100);
+    const add = planServers('shop.cart.v:2', new Map(), undefined, { servers: server === undefined ? [] : [server], first: undefined, h2: false, counted: true });
+    expect(add[0]?.text).toBe('add server shop.cart.v:2/10.0.0.1:80.plain 10.0.0.1:80 maxconn 100000');
+  });
+
   it('adds with checks and switches on what it added; takes back what was leaving; asks again for what stays', () => {
     const running = new Map([['10.0.0.1:80', 'leaving'], ['10.0.0.9:80', 'leaving']] as const);
     const servers = serversOf(version(NEAR.slice(0, 2)), 100);

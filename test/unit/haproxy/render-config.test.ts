@@ -12,6 +12,7 @@ const GOLDEN = join(import.meta.dirname, '../../golden/haproxy');
 
 const local = anEndpoint('10.244.1.20', 8080, { pod: 'shop/cart-7d9f-x2x' });
 const remote = anEndpoint('10.244.2.20', 8080, { tier: 'any' });
+const inZone = anEndpoint('10.244.3.20', 8080, { tier: 'zone' });
 const both = [local, anEndpoint('10.244.1.21', 8080)];
 
 const tables: Readonly<Record<string, RouteTable>> = {
@@ -51,6 +52,25 @@ const tables: Readonly<Record<string, RouteTable>> = {
     aRoute('both', { vip: '169.254.193.10', listen: 80, versions: [aVersion('v1', both, { breaker: { threshold: 5, windowSeconds: 10, breakTimeSeconds: 30, connLimit: 0 } })], log: { mode: 'Sampled', percent: 5 } }),
     aRoute('db', { vip: '169.254.193.11', listen: 5432, protocol: 'tcp', versions: [aVersion('v1', both)], log: { mode: 'Sampled', percent: 5 }, rateLimit: { requestsPerSecond: 5, burst: 10, per: 'Caller' } }),
     aRoute('none', { vip: '169.254.193.12', listen: 80, versions: [aVersion('v1', both)], log: { mode: 'Sampled', percent: 0 } }),
+  ]),
+  'calls that spill over to farther tiers': aTable([
+    aRoute('lone', { vip: '169.254.193.13', listen: 80, versions: [aVersion('v1', [local], { backup: [inZone], spill: { at: 16, tiers: [[inZone], [remote]] } })] }),
+    aRoute('split', {
+      vip: '169.254.193.14',
+      listen: 80,
+      versions: [
+        aVersion('v1', both, { backup: [remote], serverProtocol: 'h2', spill: { at: 5, tiers: [[remote]] }, breaker: { threshold: 5, windowSeconds: 10, breakTimeSeconds: 30, connLimit: 50 } }),
+        aVersion('v2', [remote], { spill: { at: 5, tiers: [] } }),
+      ],
+      choice: { kind: 'weighted', total: 100, shares: [{ below: 70, version: 0 }], otherwise: 1 },
+    }),
+    aRoute('by-header', {
+      vip: '169.254.193.15',
+      listen: 80,
+      versions: [aVersion('v1', both, { match: '^a$', spill: { at: 5, tiers: [] } })],
+      choice: { kind: 'header', header: "X-O'Hara" },
+    }),
+    aRoute('db', { vip: '169.254.193.16', listen: 5432, protocol: 'tcp', versions: [aVersion('v1', both, { backup: [remote], spill: { at: 100, tiers: [[remote]] }, breaker: { threshold: 0, windowSeconds: 10, breakTimeSeconds: 30, connLimit: 500 } })] }),
   ]),
   'tcp, an invalid spec, no version at all': aTable([
     aRoute('db', { vip: '169.254.193.4', listen: 5432, protocol: 'tcp', versions: [aVersion('db', both)] }),

@@ -3,7 +3,6 @@ import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { isRecord, valueAt } from '../../../src/kube/field-path.ts';
 import { CRD_URL } from '../../../src/kube/io/read-crd.ts';
-import { NOT_ENFORCED } from '../../../src/kube/not-enforced.ts';
 import { NAME_RULE, ROUTE_RULES } from '../../../src/kube/route-rules.ts';
 
 const crd: unknown = parse(readFileSync(CRD_URL, 'utf8'));
@@ -71,8 +70,4 @@ test('names, status subresource and columns', () => {
   expect(columns.filter(({ priority }) => priority === undefined).map(({ name }) => name)).toEqual([
     'VIP', 'Global', 'Rule', 'Versions', 'Accepted', 'Programmed', 'Age',
   ]);
-});
-
-test('what is not enforced is in the schema', () => {
-  expect(pathsOf(all)).toEqual(expect.arrayContaining(NOT_ENFORCED.map(({ field }) => field)));
 });

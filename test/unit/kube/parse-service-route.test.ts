@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
 import { problemLine } from '../../../src/model/problem.ts';
-import { NOT_ENFORCED } from '../../../src/kube/not-enforced.ts';
 import { parseServiceRoute } from '../../../src/kube/parse-service-route.ts';
 import type { Parsed } from '../../../src/kube/parsed-object.ts';
 import { parseContext } from '../../support/kube-parse.ts';
@@ -147,16 +146,9 @@ describe('warnings', () => {
     expect(problems.every(({ severity }) => severity === 'warning')).toBe(true);
   });
 
-  test('each field that is not enforced yet is reported when it is used, and only then', () => {
-    const used = {
-      rule: { type: '' },
-      to: [{ name: 'a', breaker: { threshold: 5, connLimit: 9 } }],
-      spillAt: 5,
-    };
-    const { object, problems } = parse(used);
-    expect(object?.spec).toBeDefined();
-    expect(problems.filter(({ code }) => code === 'not-enforced')).toHaveLength(NOT_ENFORCED.length);
-    expect(parse({ ...used, to: [{ name: 'a', breaker: { threshold: 0 } }], rateLimit: { requestsPerSecond: 5 }, spillAt: 0, log: { mode: 'Errors' } }).problems).toEqual([]);
+  test('a spillAt of 0 is none', () => {
+    expect(parse(plain({ spillAt: 5 })).object?.spec?.spillAt).toBe(5);
+    expect(parse(plain({ spillAt: 0 })).object?.spec?.spillAt).toBeUndefined();
   });
 
   test('at most 20 Problems of one object are spelled out', () => {

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { problemLine } from '../../../src/model/problem.ts';
-import { NOT_ENFORCED } from '../../../src/kube/not-enforced.ts';
 import { ROUTE_RULES } from '../../../src/kube/route-rules.ts';
 import { parseText } from '../../support/kube-parse.ts';
 
@@ -22,11 +21,6 @@ test('the message shown is what is said', () => {
   const [shown] = blocks('text');
   const text = "apiVersion: paas.io/v1\nkind: ServiceRoute\nmetadata: { name: cart, namespace: shop }\nspec:\n  rule: { type: '', prefer: x }\n  to: [{ name: a }]\n";
   expect(parseText(text, 'shop.yaml').problems.map(problemLine)).toEqual([shown?.trim()]);
-});
-
-test('what is not enforced is said', () => {
-  const [said] = /\*\*Not enforced yet\*\*.*?\n\n/s.exec(page) ?? [];
-  for (const { field } of NOT_ENFORCED) expect(said).toContain(`\`${field.replace(/^spec\.(?:to\[\]\.)?/, '')}\``);
 });
 
 test('every code of a rule is explained', () => {

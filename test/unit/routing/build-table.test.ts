@@ -150,6 +150,19 @@ describe('servers', () => {
     expect(servers(far.slice(1), 'Local')).toMatchObject({ active: [], backup: [] });
   });
 
+  it('with spillAt are known of all tiers, and only then', () => {
+    const spilling = (spec: Parameters<typeof serviceRoute>[1], endpoints = far) => {
+      const route = only({ nodes, serviceRoutes: [serviceRoute('shop/cart', spec)], services: web.services, endpointSlices: [slice('shop/web', endpoints)] });
+      const spill = route.versions[0]?.spill;
+      return { spill: spill && { at: spill.at, tiers: spill.tiers.map(addresses) }, problems: codes(route.problems) };
+    };
+    expect(spilling({})).toEqual({ spill: undefined, problems: [] });
+    expect(spilling({ spillAt: 16 })).toEqual({ spill: { at: 16, tiers: [['10.0.2.1'], ['10.0.3.1']] }, problems: [] });
+    expect(spilling({ spillAt: 16 }, far.slice(0, 1))).toEqual({ spill: { at: 16, tiers: [] }, problems: [] });
+    expect(spilling({ spillAt: 16, locality: 'Local' })).toEqual({ spill: undefined, problems: ['ServiceRoute cart spill-unused'] });
+    expect(spilling({ spillAt: 16, locality: 'Cluster' })).toEqual({ spill: undefined, problems: ['ServiceRoute cart spill-unused'] });
+  });
+
   it('with locality Cluster are all alike', () => {
     expect(servers(far, 'Cluster')).toMatchObject({ active: ['10.0.1.1', '10.0.2.1', '10.0.3.1'], backup: [] });
   });
