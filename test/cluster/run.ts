@@ -53,8 +53,7 @@ async function runOn(fabric: Fabric, files: readonly string[]): Promise<void> {
     const startedAt = performance.now();
     const cluster = await openCluster({ name: NAME, nodes: NODES, fabric });
     process.stdout.write(`\ncluster ${NAME}: ${NODES} nodes on ${fabric} up in ${((performance.now() - startedAt) / 1000).toFixed(1)} s\n`);
-    // The API server is away for two minutes on one fabric; on the other it is about that fabric.
-    const env = { SUITE: 'shared', ONEHOP_LAB: NAME, FABRIC: fabric, OUTAGE_SECONDS: fabric === fabrics[0] ? '120' : '30' };
+    const env = { SUITE: 'shared', ONEHOP_LAB: NAME, FABRIC: fabric };
     suites.run({ what: `tests on ${NODES} nodes, ${fabric}`, config: CONFIG, files, env, within: cluster.inside([]) });
   } catch (error) {
     suites.fail(`no cluster on ${fabric}: ${String(error)}`);

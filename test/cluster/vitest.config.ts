@@ -14,7 +14,7 @@ const suite = process.env['SUITE'] ?? 'shared';
  * leaves the chain of an endpoint empty that goes and comes within a second, as that of the API server then does (seen with 1.35.4), and
  * CoreDNS takes a while to watch again.
  */
-const LAST = ['outage.test.ts', 'lab.test.ts'];
+const LAST = ['faults.test.ts', 'outage.test.ts', 'lab.test.ts'];
 class ByPath extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const place = ({ moduleId }: TestSpecification): number => LAST.indexOf(basename(moduleId));

@@ -11,7 +11,7 @@ import type { ImagePlan } from './oci-archive.ts';
 
 /** Programs of the test pods beside Node and the scripts. */
 const TOOLS = ['bind9-dnsutils', 'curl', 'iproute2', 'openssl', 'procps', 'socat', 'wrk'];
-const POD_SCRIPTS = ['pod-server.mjs', 'load.mjs'];
+const POD_SCRIPTS = ['pod-server.mjs', 'call.mjs', 'load.mjs', 'mixed-load.mjs'];
 
 export const IMAGES = { pause: 'onehop.test/pause:1', coredns: 'onehop.test/coredns:1', tools: 'onehop.test/tools:1' } as const;
 

@@ -1,7 +1,8 @@
 // The server of test pods: plain JavaScript without packages, for it runs inside an image.
 //
 // Environment: POD_NAME, POD_NAMESPACE, NODE_NAME, VERSION (all repeated in answers); PORT (8080); TLS_PORT and ECHO_PORT (off);
-// DRAIN_MS (2000): how long it goes on serving after SIGTERM.
+// DRAIN_MS (2000): how long it goes on serving after SIGTERM; CALL_LOG (off): a folder, in which it notes the time of each call (not /ready)
+// in the file POD_NAME, in ms since 1970, one a line.
 //
 // GET /...               200 {pod, namespace, node, version, from, path, headers}; ?headers=a,b: those of the request
 // GET /status/503        that status
@@ -11,13 +12,13 @@
 // TLS_PORT               the same over TLS with a certificate of its own making
 // ECHO_PORT              TCP: sends back what it gets, after a first line with its name
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { createServer as createTcpServer } from 'node:net';
 import { hostname } from 'node:os';
 
-const { POD_NAME = hostname(), POD_NAMESPACE = '', NODE_NAME = '', VERSION = '', PORT = '8080', TLS_PORT, ECHO_PORT, DRAIN_MS = '2000' } = process.env;
+const { POD_NAME = hostname(), POD_NAMESPACE = '', NODE_NAME = '', VERSION = '', PORT = '8080', TLS_PORT, ECHO_PORT, CALL_LOG, DRAIN_MS = '2000' } = process.env;
 const NOT_READY_FILE = '/tmp/not-ready';
 const identity = { pod: POD_NAME, namespace: POD_NAMESPACE, node: NODE_NAME, version: VERSION };
 
@@ -48,6 +49,7 @@ function answer(request, response) {
   request.resume();
   const url = new URL(request.url, 'http://pod');
   const [, what, argument] = url.pathname.split('/');
+  if (CALL_LOG !== undefined && what !== 'ready') appendFileSync(`${CALL_LOG}/${POD_NAME}`, `${Date.now()}\n`);
   if (isDraining) response.setHeader('connection', 'close');
   response.setHeader('x-pod', POD_NAME);
   if (what === 'status') return send(response, Number(argument), describe(request, url));

@@ -111,19 +111,24 @@ export class TestPod {
   async load(url: string, { workers = 2, connection = 'keep-alive', intervalMs = 20, timeoutMs = 10_000 }: LoadOptions = {}): Promise<Load> {
     const options = { workers, connection, 'interval-ms': intervalMs, 'timeout-ms': timeoutMs };
     const flags = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
-    const argv = await this.#cluster.node(this.node).inside(this.#inside(['node', '/opt/pod/load.mjs', url, '--until-stopped', ...flags]));
+    return this.start<LoadResult>(['node', '/opt/pod/load.mjs', url, '--until-stopped', ...flags]);
+  }
+
+  /** Starts a program that goes on until its input ends, and then prints one line of JSON. */
+  async start<T>(program: readonly string[]): Promise<{ stop(): Promise<T> }> {
+    const argv = await this.#cluster.node(this.node).inside(this.#inside(program));
     const child = spawn(argv[0] ?? '', argv.slice(1), { stdio: ['pipe', 'pipe', 'pipe'] });
     const ended = once(child, 'exit');
     const said = Promise.all([text(child.stdout), text(child.stderr)]);
-    const stop = async (): Promise<LoadResult> => {
+    const stop = async (): Promise<T> => {
       const timer = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS);
       child.stdin.on('error', () => {});
       child.stdin.end('stop\n');
       await ended;
       clearTimeout(timer);
       const [stdout, stderr] = await said;
-      if (stdout.trim() === '') throw new Error(`the load of ${url} from ${this.name} said nothing: ${stderr}`);
-      return JSON.parse(stdout) as LoadResult;
+      if (stdout.trim() === '') throw new Error(`${program.slice(1, 2).join(' ')} in ${this.name} said nothing: ${stderr}`);
+      return JSON.parse(stdout) as T;
     };
     return { stop };
   }

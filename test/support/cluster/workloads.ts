@@ -13,6 +13,10 @@ export interface ServerPlan {
   readonly node?: string;
   readonly replicas?: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** A folder of the node, made when missing, in which each pod notes the times of its calls (CALL_LOG of pod-server.mjs). */
+  readonly callLog?: string;
+  /** Default: one more than `replicas`, none fewer. */
+  readonly rollingUpdate?: { readonly maxSurge: number | string; readonly maxUnavailable: number | string };
 }
 
 export interface CallerPlan {
@@ -36,7 +40,7 @@ export const SERVER_PORT = 8080;
  * (a preStop sleep or the server's own grace): the news that it ends takes a moment to reach the nodes.
  */
 export function server(plan: ServerPlan): object {
-  const { namespace, name, app = name, version = app, node, replicas = 1, env = {} } = plan;
+  const { namespace, name, app = name, version = app, node, replicas = 1, env = {}, callLog, rollingUpdate = { maxSurge: 1, maxUnavailable: 0 } } = plan;
   // Every Deployment selects its own pods alone; several of them may share an app.
   const labels = { app, deployment: name };
   return {
@@ -46,11 +50,17 @@ export function server(plan: ServerPlan): object {
     spec: {
       replicas,
       selector: { matchLabels: labels },
-      strategy: { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
-      template: { metadata: { labels }, spec: toolsPodSpec({ version, env, ...(node === undefined ? {} : { node }) }) },
+      strategy: { rollingUpdate },
+      template: { metadata: { labels }, spec: toolsPodSpec({ version, env, ...(node === undefined ? {} : { node }), ...(callLog === undefined ? {} : notesCallsIn(callLog, env)) }) },
     },
   };
 }
+
+const notesCallsIn = (path: string, env: Readonly<Record<string, string>>): object => ({
+  env: { ...env, CALL_LOG: '/calls' },
+  spec: { volumes: [{ name: 'calls', hostPath: { path, type: 'DirectoryOrCreate' } }] },
+  container: { volumeMounts: [{ name: 'calls', mountPath: '/calls' }] },
+});
 
 /** A Service of the pods with the label `app`; one http port, 80, unless others are given. */
 export function service(namespace: string, app: string, ports: readonly object[] = [{ name: 'http', port: 80, targetPort: SERVER_PORT }]): object {

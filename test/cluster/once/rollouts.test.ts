@@ -1,0 +1,152 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { attachCluster } from '../../support/cluster/cluster.ts';
+import type { Cluster } from '../../support/cluster/cluster.ts';
+import { SYSTEM_NAMESPACE } from '../../support/cluster/installed-onehop.ts';
+import type { Onehop } from '../../support/cluster/installed-onehop.ts';
+import { startMixedLoad } from '../../support/cluster/mixed-load.ts';
+import type { Target } from '../../support/cluster/mixed-load.ts';
+import { installOnehop, untilRolledOut } from '../../support/cluster/onehop.ts';
+import { watchReadiness } from '../../support/cluster/readiness-watch.ts';
+import { Shop } from '../../support/cluster/shop.ts';
+import { startLoads } from '../../support/cluster/test-pod.ts';
+import type { LoadResult, TestPod } from '../../support/cluster/test-pod.ts';
+import { callers, leadsTo, server, service, serviceRoute } from '../../support/cluster/workloads.ts';
+import { eventually } from '../../support/lab/run.ts';
+
+/**
+ * What is rolled and scaled while pods of every node call, on kept connections and on new ones with a lookup of the name for each: no call
+ * fails, and no lookup. The servers go on serving for 2 s after SIGTERM, as pods behind kube-proxy must too. More of it: faults.test.ts.
+ */
+const NAMESPACE = 'rollouts';
+const CART = 'deployment/cart-pods';
+let cluster: Cluster;
+let onehop: Onehop;
+let shop: Shop;
+let web: readonly TestPod[];
+
+beforeAll(async () => {
+  cluster = await attachCluster();
+  onehop = await installOnehop(cluster);
+  shop = await Shop.open(cluster, NAMESPACE);
+  await shop.run(
+    server({ namespace: NAMESPACE, name: 'cart-pods', replicas: 3 }),
+    service(NAMESPACE, 'cart-pods'),
+    serviceRoute(NAMESPACE, 'cart', leadsTo('cart-pods')),
+    callers(NAMESPACE, 'web'),
+  );
+  web = await shop.pods(NAMESPACE, 'web');
+  await onehop.untilProgrammed(NAMESPACE, 'cart');
+  await Promise.all(web.map((pod) => shop.untilCallable(pod, 'http://cart/')));
+});
+afterAll(() => shop.close());
+
+const kubectl = (...args: readonly string[]): Promise<string> => cluster.kubectl(['-n', NAMESPACE, ...args]);
+
+/** Calls from every node while `change` happens. */
+async function whileCalling(change: () => Promise<void>): Promise<LoadResult> {
+  const load = await startLoads(...web.flatMap((pod) => [pod.load('http://cart/', { intervalMs: 40 }), pod.load('http://cart/', { intervalMs: 40, connection: 'per-call' })]));
+  await change().catch(async (error: unknown) => {
+    throw new Error(`${String(error)}; the load: ${JSON.stringify(await load.stop())}`, { cause: error });
+  });
+  const result = await load.stop();
+  expect(result.calls).toBeGreaterThan(100);
+  return result;
+}
+
+/** Waits until a call of every caller is answered by one of the pods that there are now. */
+async function untilAllAreServed(): Promise<void> {
+  await Promise.all(web.map((pod) => shop.untilCallable(pod, 'http://cart/')));
+}
+
+describe('the workload', () => {
+  test('it is scaled to 0 and back: 503 no-endpoints while there is none', async () => {
+    let goneAt = '';
+    let noneAt = '';
+    let backAt = '';
+    const { failures } = await whileCalling(async () => {
+      goneAt = new Date().toISOString();
+      await kubectl('scale', CART, '--replicas=0');
+      const reasons = await eventually('503', async () => {
+        const answers = await Promise.all(web.map((pod) => pod.call('http://cart/')));
+        return answers.every(({ status }) => status === 503) && answers.map(({ reason }) => reason);
+      }, 30_000);
+      expect(reasons).toEqual(web.map(() => 'no-endpoints'));
+      noneAt = new Date().toISOString();
+      await kubectl('scale', CART, '--replicas=3');
+      await untilRolledOut(cluster, CART, NAMESPACE);
+      await onehop.untilServed(NAMESPACE, 'cart', (route) => route?.versions[0]?.endpoints.length === 3);
+      await untilAllAreServed();
+      backAt = new Date().toISOString();
+      // Long enough for a late failure to be seen.
+      await new Promise((resolve) => setTimeout(resolve, 2_000));
+    });
+    const begunAt = ({ at, afterMs }: LoadResult['failures'][number]): number => Date.parse(at) - afterMs;
+    expect(failures.filter(({ at }) => at < goneAt || at > backAt)).toEqual([]);
+    expect([...new Set(failures.filter((one) => begunAt(one) > Date.parse(noneAt)).map(({ message }) => message))]).toEqual(['503 no-endpoints']);
+    // The last pod has stopped and this node does not know it yet: there is no other server to try.
+    const earlier = new Set(failures.filter((one) => begunAt(one) <= Date.parse(noneAt)).map(({ message }) => message));
+    expect([...earlier].filter((message) => message !== '503 no-endpoints' && message !== '502 connect-failed')).toEqual([]);
+  });
+});
+
+describe('a version of ten pods', () => {
+  /** News of a pod reach every HAProxy within this; measured from the EndpointSlice as a watch beside the agents' gets it. */
+  const NEWS_MS = 100;
+  const CALL_LOG = '/var/lib/rollouts-calls';
+
+  test('is rolled as Kubernetes does by default: no call failed, and none reached a pod 100 ms after it had stopped being ready', async () => {
+    await Promise.all(cluster.nodes.map((node) => node.exec('rm', '-rf', CALL_LOG)));
+    await shop.run(
+      server({ namespace: NAMESPACE, name: 'ten', replicas: 10, callLog: CALL_LOG, rollingUpdate: { maxSurge: '25%', maxUnavailable: '25%' } }),
+      service(NAMESPACE, 'ten'),
+      serviceRoute(NAMESPACE, 'ten', leadsTo('ten')),
+    );
+    await onehop.untilProgrammed(NAMESPACE, 'ten');
+    await Promise.all(web.map((pod) => shop.untilCallable(pod, 'http://ten/')));
+    const old = await shop.pods(NAMESPACE, 'ten');
+    expect(old).toHaveLength(10);
+
+    const watch = await watchReadiness(cluster, NAMESPACE, 'ten');
+    const target: Target = { name: 'ten', url: 'http://ten/', keepAlive: true, intervalMs: 10, timeoutMs: 10_000, namespace: NAMESPACE, versions: ['ten'] };
+    const loads = await Promise.all(web.map((pod) => startMixedLoad(pod, { targets: [target, { ...target, keepAlive: false }] })));
+    await kubectl('rollout', 'restart', 'deployment/ten');
+    await untilRolledOut(cluster, 'deployment/ten', NAMESPACE);
+    await eventually('the old pods are gone', async () => (await kubectl('get', 'pods', '-l', 'app=ten', '--no-headers')).trim().split('\n').length === 10, 60_000);
+    const results = await Promise.all(loads.map((load) => load.stop()));
+    const endedAtMs = watch.stop();
+
+    // A call sent on its way just before the news came reaches the pod that much later; and news pass as many processes as a call does, each
+    // of which may have to wait for a processor as long as those of the slowest call had to.
+    const busyMs = 2 * Math.max(...results.map(({ maxMs }) => maxMs));
+    const last = await Promise.all(
+      old.map(async ({ name, node }) => {
+        const { stdout } = await cluster.node(node).exec('tail', '-n', '1', `${CALL_LOG}/${name}`);
+        return { name, afterMs: Number(stdout) - (endedAtMs.get(name) ?? 0) };
+      }),
+    );
+    const failures = results.flatMap((result) => result.failures);
+    process.stdout.write(
+      `rollouts: ${cluster.fabric}, 10 pods rolled under load: ${results.reduce((sum, { calls }) => sum + calls, 0)} calls, ${failures.length} failed; the last call of each old pod, after it had stopped being ready: ` +
+        `${last.map(({ afterMs }) => afterMs).sort((a, b) => a - b).join(' ')} ms (allowed ${NEWS_MS}, and ${busyMs} for a busy machine: twice the slowest call)\n`,
+    );
+    expect({ failures, wrong: results.flatMap(({ wrong }) => wrong) }).toEqual({ failures: [], wrong: [] });
+    expect([...endedAtMs.keys()].sort()).toEqual(old.map(({ name }) => name).sort());
+    expect(last.filter(({ afterMs }) => !(afterMs <= NEWS_MS + busyMs))).toEqual([]);
+    const after = await shop.pods(NAMESPACE, 'ten');
+    expect(after.filter(({ name }) => !results.some(({ pods }) => (pods[name] ?? 0) > 0) || old.some((pod) => pod.name === name))).toEqual([]);
+  });
+});
+
+describe('Onehop itself', () => {
+  test('its controller is restarted: no call failed, nothing was made anew, and changes take effect', async () => {
+    const before = await onehop.route(NAMESPACE, 'cart');
+    const { failures } = await whileCalling(async () => {
+      await cluster.kubectl(['-n', SYSTEM_NAMESPACE, 'rollout', 'restart', 'deployment/onehop-controller']);
+      await untilRolledOut(cluster, 'deployment/onehop-controller');
+      await cluster.apply(serviceRoute(NAMESPACE, 'cart', { ...leadsTo('cart-pods'), global: true }));
+      await onehop.untilProgrammed(NAMESPACE, 'cart');
+    });
+    expect(failures).toEqual([]);
+    expect((await onehop.route(NAMESPACE, 'cart')).status?.vip).toBe(before.status?.vip);
+  });
+});
