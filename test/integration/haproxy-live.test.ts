@@ -195,7 +195,7 @@ exec haproxy "$@"
     await serve(served(near(A)));
     await serve(served(near(B), far(A)));
     const { restarts, workerPid } = proxy.status();
-    process.kill(workerPid ?? 0, 'SIGKILL');
+    process.kill(workerPid ?? Number.NaN, 'SIGKILL');
     await vi.waitFor(() => expect(proxy.status().restarts).toBe(restarts + 1), { timeout: 20_000 });
     await vi.waitFor(async () => expect(await calls(5)).toEqual([B]), { timeout: 20_000 });
   });

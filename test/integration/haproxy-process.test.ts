@@ -65,7 +65,7 @@ describe('supervision', () => {
     for (const which of ['workerPid', 'pid'] as const) {
       const pid = proxy.status()[which];
       expect(await status(1)).toBe(200);
-      process.kill(pid ?? 0, 'SIGKILL');
+      process.kill(pid ?? Number.NaN, 'SIGKILL');
       await sleep(20);
       // A generous margin over the second that is promised: the machine is shared.
       expect(await untilServed(1)).toBeLessThan(2500);
@@ -89,7 +89,7 @@ describe('supervision', () => {
     expect(await status(2)).toBe(200);
     expect(second.status()).toMatchObject({ reloads: 1, restarts: 0 });
     // Adopted, it is watched all the same.
-    process.kill(second.status().workerPid ?? 0, 'SIGKILL');
+    process.kill(second.status().workerPid ?? Number.NaN, 'SIGKILL');
     await sleep(20);
     expect(await untilServed(2)).toBeLessThan(2500);
   });

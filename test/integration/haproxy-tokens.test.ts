@@ -230,7 +230,7 @@ describe('tokens on a real HAProxy', () => {
     await proxy.apply({ ...tableOf(), routes: [cart(), { ...broken, listen: 8081 }] });
     expect(proxy.status().reloads).toBe(reloads + 1);
     expect(nameOf(await withToken(STRANGER, 't-web'))).toBe('a');
-    process.kill(proxy.status().workerPid ?? 0, 'SIGKILL');
+    process.kill(proxy.status().workerPid ?? Number.NaN, 'SIGKILL');
     await expect.poll(() => proxy.status().restarts, { timeout: 20_000 }).toBe(restarts + 1);
     await expect.poll(async () => (await withToken(STRANGER, 't-web').catch(() => undefined))?.status, { timeout: 20_000 }).toBe(200);
     expect(verifier.asked).toEqual(['t-web']);
