@@ -1,7 +1,7 @@
 import process from 'node:process';
 import type { Logger } from '../daemon/io/logger.ts';
 import { readHaproxyUid } from '../haproxy/io/held-listeners.ts';
-import type { CallCounts } from '../model/call-counts.ts';
+import { NO_CALLS, type CallCounts } from '../model/call-counts.ts';
 import type { OnTokensChanged } from '../model/token.ts';
 import type { Settings } from '../settings/settings.ts';
 import { STAND_IN_TIMING } from './judge-stand-in.ts';
@@ -65,7 +65,7 @@ export async function openStandIn({ settings, parts, log, openHaproxy, openSubst
 class Substitutes {
   readonly #open: OpenStandInParts['openSubstitute'];
   readonly #living = new Map<EmbeddedNodeProxy, () => void>();
-  #past: CallCounts = { routes: [], refused: {}, answered: {} };
+  #past: CallCounts = NO_CALLS;
   #pastLost = 0;
 
   constructor(onTokensChanged: OnTokensChanged, open: OpenStandInParts['openSubstitute']) {
@@ -104,13 +104,13 @@ class Substitutes {
 }
 
 function countsOf({ proxy }: EmbeddedNodeProxy): CallCounts {
-  const { refused, forwarded } = proxy.status();
-  return { routes: [], refused, answered: forwarded };
+  const { refused, forwarded, left } = proxy.status();
+  return { routes: [], refused, answered: forwarded, left };
 }
 
 /** Routes are those of the first, which alone counts by route. */
 const sum = (first: CallCounts, ...others: readonly CallCounts[]): CallCounts =>
-  others.reduce(({ routes, refused, answered }, more) => ({ routes, refused: add(refused, more.refused), answered: add(answered, more.answered) }), first);
+  others.reduce(({ routes, refused, answered, left }, more) => ({ routes, refused: add(refused, more.refused), answered: add(answered, more.answered), left: add(left, more.left) }), first);
 
 function add(a: Readonly<Record<string, number>>, b: Readonly<Record<string, number>>): Readonly<Record<string, number>> {
   const total: Record<string, number> = { ...a };
