@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Route, RouteTable } from '../model/route-table.ts';
 import { areAllChecked } from './fit-limits.ts';
 import { FIRST_MAP } from './plan-servers.ts';
+import { routePools } from './pools.ts';
 import { renderConfig, renderFirst, type RenderedConfig } from './render-config.ts';
 import type { RenderOptions } from './render-options.ts';
 import { recallRoute, type RenderedRoute, type RouteMemory } from './render-route.ts';
@@ -39,7 +40,7 @@ function renderAll(table: RouteTable, options: RenderOptions, memory: RouteMemor
   return { table, rendered: renderConfig(table, options, memory), checks: areAllChecked(checks, options.fileDescriptors) ? checks : undefined };
 }
 
-const checksOf = (route: Route): number => route.versions.reduce((sum, version) => sum + checkableServers(version), 0);
+const checksOf = (route: Route): number => routePools(route).flat().reduce((sum, { version }) => sum + checkableServers(version), 0);
 
 /** The result of a table that differs from the last one in servers alone; undefined: it differs in more. */
 function amend(last: Last, table: RouteTable, options: RenderOptions, memory: RouteMemory): Last | undefined {
@@ -68,7 +69,7 @@ function amend(last: Last, table: RouteTable, options: RenderOptions, memory: Ro
 }
 
 /** What a route is besides its servers: breakers, limits and logs stand in files that all routes share. */
-const withoutServers = (route: Route): object => ({ ...route, problems: [], versions: route.versions.map((version) => ({ ...version, endpoints: [], active: [], backup: [] })) });
+const withoutServers = (route: Route): object => ({ ...route, problems: [], versions: route.versions.map((version) => ({ ...version, endpoints: [], active: [], backup: [], spill: version.spill?.at })) });
 
 /** True when one route's sections, files and backends are the same, whatever servers they have. */
 const isSameButServers = (a: RenderedRoute, b: RenderedRoute): boolean =>
