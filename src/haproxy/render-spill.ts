@@ -23,7 +23,7 @@ export function renderSpillFile(table: RouteTable): readonly (readonly [file: st
  * of its servers that is up (`nbsrv`), or with it once where one server is pinned. While the near tier has fewer calls than one server may have
  * (`be_conn`: those of servers that left too), nothing else is asked.
  * The limit is no `maxconn` of the servers: with it calls would wait in a queue once all tiers are full, and behind hashing algorithms
- * (docs/decisions/0010).
+ * (docs/decisions/0011).
  */
 export function renderSpill(route: Route): readonly string[] {
   const rule = route.protocol === 'http' ? 'http-request' : 'tcp-request content';
