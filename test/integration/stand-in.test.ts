@@ -248,6 +248,8 @@ describe('a HAProxy of another supervisor', () => {
     const { agent, cart, line } = await serveRoutes(folders, ['--haproxy-attach']);
     const steady = callers(cart);
     await steady.answered('start', 100);
+    // A call that is in HAProxy when that is killed counts for the phase in which it began.
+    expect(steady.tally('start').failed).toEqual({});
     steady.phase('gone');
     await first.end();
     await agent.until('the stand-in', ({ proxy }) => proxy === 'embedded', 60_000);
@@ -267,7 +269,7 @@ describe('a HAProxy of another supervisor', () => {
     expect(await callAt(more)).toMatchObject({ status: 200 });
     await long.echoes('still here');
     await steady.stop();
-    expect([steady.tally('start').failed, steady.tally('standing').failed, steady.tally('after').failed]).toEqual([{}, {}, {}]);
+    expect([steady.tally('standing').failed, steady.tally('after').failed]).toEqual([{}, {}]);
   });
 
   it('is not stood in for with --proxy haproxy', { timeout: 300_000 }, async () => {
@@ -315,6 +317,7 @@ describe('two generations on one node', () => {
     expect(second.log).not.toContain('stands in (');
 
     // Now the old one has lost its HAProxy, and the new generation comes with one that works.
+    expect(steady.tally('start').failed).toEqual({});
     steady.phase('gone');
     await oldHaproxy.end();
     await until(() => expect(proxyOf(one)).toBe('embedded'));
@@ -329,6 +332,6 @@ describe('two generations on one node', () => {
     steady.phase('after');
     await steady.answered('after', 200);
     await steady.stop();
-    expect([steady.tally('start').failed, steady.tally('update').failed, steady.tally('after').failed]).toEqual([{}, {}, {}]);
+    expect([steady.tally('update').failed, steady.tally('after').failed]).toEqual([{}, {}]);
   });
 });
