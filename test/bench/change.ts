@@ -111,7 +111,7 @@ async function bench(): Promise<ChangeResult> {
   await requireFree([net, '127.88']);
   const folder = await mkdtemp(join(tmpdir(), 'onehop-change-'));
   opened.push(async () => {
-    if (process.env['BENCH_NAMESPACE'] !== undefined) await must(['umount', join(folder, 'run')]);
+    if (process.env['BENCH_NAMESPACE'] !== undefined) await must(['umount', '--lazy', join(folder, 'run')]); // logs are still open
     await rm(folder, { recursive: true });
   });
   // Where /run is, memory is the disk.
