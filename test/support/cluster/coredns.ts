@@ -73,6 +73,11 @@ function podSpec(): unknown {
     priorityClassName: 'system-cluster-critical',
     dnsPolicy: 'Default',
     tolerations: [{ key: 'CriticalAddonsOnly', operator: 'Exists' }],
+    affinity: {
+      podAntiAffinity: {
+        preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 100, podAffinityTerm: { labelSelector: { matchLabels: LABELS }, topologyKey: 'kubernetes.io/hostname' } }],
+      },
+    },
     containers: [
       {
         name: 'coredns',

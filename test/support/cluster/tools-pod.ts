@@ -49,7 +49,8 @@ export function toolsPodSpec({ node, version = '', serviceAccount, env = {}, spe
           ...Object.entries(env).map(([name, value]) => ({ name, value })),
         ],
         ports: [{ name: 'http', containerPort: 8080 }],
-        readinessProbe: { httpGet: { path: '/ready', port: 8080 }, periodSeconds: 1, failureThreshold: 1 },
+        // A refusal counts at once; an answer that is late only because the machine is busy does not.
+        readinessProbe: { httpGet: { path: '/ready', port: 8080 }, periodSeconds: 1, failureThreshold: 1, timeoutSeconds: 5 },
         ...container,
       },
     ],
