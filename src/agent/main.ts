@@ -22,6 +22,7 @@ import { parseSettings } from '../settings/parse-settings.ts';
 import type { Settings } from '../settings/settings.ts';
 import { AgentState } from './agent-state.ts';
 import { BreakerControl } from './breaker-control.ts';
+import { openClientIpWatch } from './client-ip.ts';
 import { openDnsFront } from './dns-front.ts';
 import { openHandOver } from './hand-over.ts';
 import { LastKnownGood } from './last-known-good.ts';
@@ -67,6 +68,8 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
 
   const network = await openNodeNetwork(settings, Date.now, log.child({ room: 'node' }));
   opened.push({ name: 'node network', close: () => network.close() });
+
+  const clientIp = openClientIpWatch(settings, () => performance.now());
 
   const state = new AgentState(settings, log);
   const proxyReadiness = new ProxyReadiness(readiness);
@@ -117,6 +120,8 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   for (const warning of admin.warnings) log.warn(warning);
 
   const fatal = Promise.withResolvers<never>();
+  // The first table may be refused before anybody waits for that: a stored one comes while the source is still asked.
+  fatal.promise.catch(() => undefined);
   // Programs of a node do not meet routes on loopback.
   const restingPorts = new RestingPorts(settings.vipPool.loopback ? 0 : PORT_REST_MS);
   const runner = new SerialRunner<Snapshot>({
@@ -138,8 +143,11 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
           proxy,
           saveLedger: (ledger) => ledgerFile.write(ledger),
           useTokenCodes: (codes) => tokens.verifier.setCodes(codes),
-          problems: tokens.problems,
-          prepareNode: (table) => network.ensure(table),
+          problems: () => [...tokens.problems(), ...clientIp.problems()],
+          prepareNode: async (table) => {
+            await clientIp.look(table);
+            await network.ensure(table);
+          },
           checkListeners: async (wanted) => {
             const taken = await checkListeners(wanted, await handOver.portsHeld(proxy.listeners()));
             return restingPorts.refuse(wanted.map(({ address, port }) => ({ key: listenerKey(address, port), port })), taken, performance.now());

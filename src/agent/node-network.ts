@@ -11,7 +11,7 @@ import type { Settings } from '../settings/settings.ts';
 /** Without a change of addresses the node is looked at again this often: others may have changed it. */
 const RECHECK_MS = 5_000;
 
-/** The pool route, the claim table and IPv6 addresses of this node, kept while the agent runs. */
+/** The pool route, the claim table, IPv6 addresses and what `--client-ip preserve` needs of this node, kept while the agent runs. */
 export interface NodeNetwork {
   /** Brings the node in step with a table's addresses; also repairs what others changed. */
   ensure(table: RouteTable): Promise<void>;
@@ -25,13 +25,14 @@ export interface NodeNetwork {
  */
 export async function openNodeNetwork(settings: Settings, now: () => number, log: Logger): Promise<NodeNetwork> {
   const { vipPool: pool, poolRoute, haproxyAttach } = settings;
+  const divert = settings.clientIp === 'preserve';
   const applied: NodeStep[] = [];
   let installed = false;
   let vips6: readonly string[] = [];
   let checkedAtMs = 0;
   const bring = async (): Promise<void> => {
     if (!poolRoute) return;
-    const steps = await ensureNode({ pool, vips6 });
+    const steps = await ensureNode({ pool, vips6, divert });
     checkedAtMs = now();
     applied.push(...steps);
     for (const step of steps) {
@@ -64,7 +65,7 @@ export async function openNodeNetwork(settings: Settings, now: () => number, log
         log.warn({ users }, 'the pool route and the claim table stay: other programs of this node use them');
         return;
       }
-      for (const step of await removeNode({ pool, vips6 }, applied)) log.info(step, 'node network');
+      for (const step of await removeNode({ pool, vips6, divert }, applied)) log.info(step, 'node network');
     },
   };
 }

@@ -16,7 +16,8 @@ import { openStandIn } from './open-stand-in.ts';
 export async function openProxy(settings: Settings, parts: ProxyParts, log: Logger): Promise<NodeProxy> {
   const { proxy: wanted, haproxyBin } = settings;
   if (wanted === 'embedded') return openEmbedded(settings, parts, log);
-  if (wanted === 'auto' && !settings.haproxyAttach && (await probeHaproxy(haproxyBin)) === undefined) {
+  // Whoever wants callers' addresses is not served by a proxy that cannot keep them: then it is HAProxy or nothing.
+  if (wanted === 'auto' && settings.clientIp === 'forwarded' && !settings.haproxyAttach && (await probeHaproxy(haproxyBin)) === undefined) {
     log.warn(`${haproxyBin} cannot be run: the embedded proxy serves; install HAProxy 2.6 or newer for full speed`);
     return openEmbedded(settings, parts, log);
   }
@@ -37,6 +38,7 @@ async function openNative(settings: Settings, parts: ProxyParts, log: Logger, ho
     attach: settings.haproxyAttach,
     drainTimeoutSeconds: settings.drainTimeoutSeconds,
     tokenHeader: settings.tokenHeader,
+    preserveClientIp: settings.clientIp === 'preserve',
     verifyToken: parts.verifyToken,
     onTokensChanged: parts.onTokensChanged,
     ...(holdsRestarts === undefined ? {} : { holdsRestarts }),

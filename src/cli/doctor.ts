@@ -14,7 +14,7 @@ export const doctor: Command = {
 Checks what Onehop needs on this node and says what to do about each thing that is not as it should be: the pool route and the
 claim table, overlaps of the pool with the node's routes, the ports of DNS and admin server and who holds them, HAProxy's version
 and features, the limit of open files, whether the API server lets the agent read what it needs, whether the agent is ready, whether a
-pod can take another's address, whether DNS answers and the node's resolver forwards the zone.
+pod can take another's address, what --client-ip preserve needs, whether DNS answers and the node's resolver forwards the zone.
 Give it the flags of the agent that runs here, or the same ONEHOP_ variables.
 
 Exit codes: 0 all is well, 1 problems found, 2 wrong usage.

@@ -1,5 +1,5 @@
 import type { Server } from './servers.ts';
-import { CHECK, COUNTED } from './servers.ts';
+import { COUNTED, isChecked, serverWords } from './servers.ts';
 
 /** What a backend of a running worker has, by the server's name. `leaving`: in maintenance, to be deleted once its last call has ended. */
 export type RunningServers = ReadonlyMap<string, 'serving' | 'leaving'>;
@@ -13,6 +13,8 @@ export interface WantedServers {
   readonly h2: boolean;
   /** Its calls in flight are counted: see {@link COUNTED}. */
   readonly counted?: boolean;
+  /** They see the callers' addresses: see serversOf. */
+  readonly preserveClientIp?: boolean;
 }
 
 /** One line for HAProxy's CLI (management guide, 9.3) and how its answer begins; '' is silence. */
@@ -45,12 +47,13 @@ export function planServers(backend: string, running: RunningServers, pinned: st
   ];
 }
 
-function bringIn(backend: string, { name, address, way }: WantedServers['servers'][number], state: 'serving' | 'leaving' | undefined, { h2, counted = false }: WantedServers): readonly Command[] {
+function bringIn(backend: string, { name, address, way }: WantedServers['servers'][number], state: 'serving' | 'leaving' | undefined, { h2, counted = false, preserveClientIp }: WantedServers): readonly Command[] {
   const server = `${backend}/${name}`;
   if (state === 'serving') return [];
   if (state === 'leaving') return [{ text: `set server ${server} state ready`, answer: '' }];
-  const checked = way !== 'plain';
-  const words = [`add server ${server} ${address}`, ...(h2 ? ['proto h2'] : []), ...(counted ? [COUNTED] : []), ...(checked ? [CHECK] : []), ...(way === 'backup' ? ['backup'] : [])];
+  const { all, check } = serverWords(preserveClientIp);
+  const checked = isChecked(way, preserveClientIp);
+  const words = [`add server ${server} ${address}`, ...(h2 ? ['proto h2'] : []), ...all, ...(counted ? [COUNTED] : []), ...(checked ? [check] : []), ...(way === 'backup' ? ['backup'] : [])];
   return [
     { text: words.join(' '), answer: 'New server registered.' },
     // With `enabled` in the line above it would be up and get no calls (seen on 2.6).

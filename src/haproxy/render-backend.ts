@@ -2,12 +2,13 @@ import { byCodeUnit } from '../model/names.ts';
 import { printable } from '../model/problem.ts';
 import type { Route, Version } from '../model/route-table.ts';
 import type { BalanceAlgorithm, RetryCondition } from '../model/service-route.ts';
+import { renderSource } from './client-ip.ts';
 import { FIRST_MAP } from './plan-servers.ts';
 import { quote } from './quote.ts';
 import { hasBreaker, renderConnLimit } from './render-breakers.ts';
 import { DEFAULT_CONNECT_MS, DEFAULT_REQUEST_MS, DEFAULT_RETRIES, DEFAULT_RETRY_ON } from './render-global.ts';
 import type { RenderOptions } from './render-options.ts';
-import { COUNTED, type Server } from './servers.ts';
+import { COUNTED, isChecked, type Server } from './servers.ts';
 
 const RETRY_ON: Readonly<Record<RetryCondition, string>> = {
   'connect-failure': 'conn-failure',
@@ -27,6 +28,7 @@ export function renderBackend(route: Route, version: Version, pools: readonly st
   const { connectMs, requestMs } = route.timeout;
   return [
     `backend ${name} from ${http ? 'http-version' : 'tcp-version'}${hasBreaker(version, options) ? '-breaker' : ''}`,
+    ...(options.preserveClientIp === true ? renderSource(http, hasIpv6Servers(version) ? 6 : 4) : []),
     ...renderConnLimit(route, version, pools),
     `  balance ${renderBalance(version, http)}`,
     ...(connectMs === DEFAULT_CONNECT_MS ? [] : [`  timeout connect ${connectMs}ms`]),
@@ -37,6 +39,9 @@ export function renderBackend(route: Route, version: Version, pools: readonly st
     ...(version.spill === undefined ? [] : [`  default-server ${COUNTED}`]),
   ];
 }
+
+/** A version's endpoints are of one family (routing, listEndpoints). */
+const hasIpv6Servers = ({ active, backup }: Version): boolean => [...active, ...backup].some(({ address }) => address.includes(':'));
 
 /** While the map names a server, it takes every call that it can be connected for; retries go to the others. */
 function renderPin(name: string): readonly string[] {
@@ -72,8 +77,8 @@ function renderBalance(version: Version, http: boolean): string {
 }
 
 /** The `server` line: its checks are those of the defaults. */
-export function renderServer({ name, address, way, endpoint }: Server): string {
+export function renderServer({ name, address, way, endpoint }: Server, options: RenderOptions): string {
   const { tier, pod } = endpoint;
   const comment = `  # ${tier}${pod === undefined ? '' : ` ${printable(pod, 130)}`}`;
-  return `  server ${quote(name)} ${quote(address)}${way === 'plain' ? ' no-check' : ''}${way === 'backup' ? ' backup' : ''}${comment}`;
+  return `  server ${quote(name)} ${quote(address)}${isChecked(way, options.preserveClientIp) ? '' : ' no-check'}${way === 'backup' ? ' backup' : ''}${comment}`;
 }

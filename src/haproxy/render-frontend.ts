@@ -78,7 +78,7 @@ function renderAccess(route: Route, options: RenderOptions): readonly string[] {
     `  tcp-request connection set-var(sess.caller) src,map_ip(${IDENTITY_MAP},${UNKNOWN})`,
     // Looked up again where an ACL counts: exceptions are read now, and a pod that has gone since it connected is in none any more.
     ...(route.protocol === 'http' && hasAcl(route) ? [`  http-request set-var(sess.caller) src,map_ip(${IDENTITY_MAP},${UNKNOWN})`] : []),
-    ...renderLog(route),
+    ...renderLog(route, options),
     ...(options.haproxy.lua ? hold : []),
     ...(http ? (rate?.rules ?? []) : []),
     ...refusals.flatMap(([code, condition]) => refuse(code, condition)),

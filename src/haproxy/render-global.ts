@@ -1,6 +1,7 @@
 import { CONTRADICTED_STATUS, REASON_HEADER, REFUSALS } from '../model/refusal.ts';
 import type { RefusalCode } from '../model/refusal.ts';
 import type { Protocol } from '../model/service-route.ts';
+import { renderTrial } from './client-ip.ts';
 import { isSince } from './features.ts';
 import { quote } from './quote.ts';
 import { CLEANING_RULES } from './render-cleaning.ts';
@@ -9,7 +10,7 @@ import { BREAKER_SCRIPT, renderBreakerRules } from './render-breakers.ts';
 import { HOLD_SCRIPT } from './render-maps.ts';
 import { CONTRADICTED, renderTokenRules, TOKEN_SCRIPT } from './render-tokens.ts';
 import { INTERNAL_FRONTEND } from './section-names.ts';
-import { CHECK } from './servers.ts';
+import { serverWords } from './servers.ts';
 
 /** Defaults of the CRD; a route's backend repeats only what differs. */
 export const DEFAULT_CONNECT_MS = 250;
@@ -67,7 +68,7 @@ export function renderGlobal(options: RenderOptions, count: { readonly binds: nu
 const failure = (code: RefusalCode): string =>
   `  http-error status ${REFUSALS[code].status} content-type text/plain hdr ${REASON_HEADER} ${code} string "${REFUSALS[code].text}\\n"`;
 
-const TCP_VERSION = ['  option redispatch 1', '  option allbackups', '  hash-type consistent', `  default-server ${CHECK}`];
+const TCP_VERSION = ['  option redispatch 1', '  option allbackups', '  hash-type consistent'];
 
 /**
  * Named defaults. What every http route does to a request stands here once.
@@ -78,6 +79,9 @@ const TCP_VERSION = ['  option redispatch 1', '  option allbackups', '  hash-typ
  */
 export function renderDefaults(options: RenderOptions, breakers: ReadonlySet<Protocol>): readonly string[] {
   const reason = (failed: string, none: string): string => `%[nbsrv,bool,iif('${failed}','${none}')]`;
+  const { all, check } = serverWords(options.preserveClientIp);
+  const servers = `  default-server ${[...all, check].join(' ')}`;
+  const tcpVersion = [...TCP_VERSION, servers];
   const httpVersion = [
     '  option http-no-delay',
     `  retries ${DEFAULT_RETRIES}`,
@@ -86,7 +90,7 @@ export function renderDefaults(options: RenderOptions, breakers: ReadonlySet<Pro
     '  option allbackups',
     '  http-reuse always',
     '  hash-type consistent',
-    `  default-server ${CHECK}`,
+    servers,
     '  http-response del-header x-onehop- -m beg',
     failure('upstream-reset'),
     failure('upstream-timeout'),
@@ -127,8 +131,8 @@ export function renderDefaults(options: RenderOptions, breakers: ReadonlySet<Pro
     '  timeout tunnel 1h',
     '',
     'defaults tcp-version from tcp',
-    ...TCP_VERSION,
-    ...(breakers.has('tcp') ? ['', 'defaults tcp-version-breaker from tcp', ...TCP_VERSION, ...renderBreakerRules('tcp')] : []),
+    ...tcpVersion,
+    ...(breakers.has('tcp') ? ['', 'defaults tcp-version-breaker from tcp', ...tcpVersion, ...renderBreakerRules('tcp')] : []),
   ];
 }
 
@@ -141,6 +145,8 @@ const answer = (code: RefusalCode, status: number): string =>
 
 /** The backends that refuse, and the frontend that keeps HAProxy running while there is no route. */
 export function renderInternal(options: RenderOptions): readonly string[] {
+  const bind = `  bind ${quote(`unix@${options.runDir}/${HEALTH_SOCKET}`)} mode 600`;
+  const answered = '  http-request return status 200 content-type text/plain string "ok\\n"';
   return [
     ...REFUSAL_BACKENDS.flatMap((code) => [
       `backend ${code} from http`,
@@ -149,7 +155,6 @@ export function renderInternal(options: RenderOptions): readonly string[] {
       '',
     ]),
     `frontend ${INTERNAL_FRONTEND} from http`,
-    `  bind ${quote(`unix@${options.runDir}/${HEALTH_SOCKET}`)} mode 600`,
-    '  http-request return status 200 content-type text/plain string "ok\\n"',
+    ...(options.preserveClientIp === true ? renderTrial(bind, answered) : [bind, answered]),
   ];
 }

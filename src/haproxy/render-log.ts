@@ -1,4 +1,5 @@
 import type { Route } from '../model/route-table.ts';
+import type { RenderOptions } from './render-options.ts';
 
 /**
  * How HAProxy tells of finished calls: lines in a ring in its memory, which the agent reads from the runtime socket (`show events`).
@@ -36,7 +37,7 @@ export const renderRing = (routes: readonly Route[]): readonly string[] =>
  * The format is read by `parse-log-line`. No field can hold a blank or a line's end: names are our own, method and path are
  * encoded by HAProxy (`#XX`).
  */
-export function renderLog(route: Route): readonly string[] {
+export function renderLog(route: Route, { preserveClientIp }: Pick<RenderOptions, 'preserveClientIp'> = {}): readonly string[] {
   if (!hasFeed(route)) return [];
   const http = route.protocol === 'http';
   const percent = sampledPercent(route);
@@ -46,7 +47,8 @@ export function renderLog(route: Route): readonly string[] {
   const fields = [
     http ? 'http' : 'tcp',
     both ? `%[var(${SAMPLED_VARIABLE})]` : percent > 0 ? '1' : '-',
-    '%f %b %s %ci %Ts %ms',
+    // %ci is what set-src has made of it.
+    `%f %b %s ${preserveClientIp === true ? '%[fc_src]' : '%ci'} %Ts %ms`,
     http ? '%Th %Ti %Tc %Tr %Ta %ST' : '%Tc %Tt',
     `%ts %rc %B %[var(${REASON_VARIABLE})]`,
     ...(http && route.log !== undefined ? ['%HM %HP'] : []),

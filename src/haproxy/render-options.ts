@@ -10,4 +10,6 @@ export interface RenderOptions {
   readonly haproxy: HaproxyFeatures;
   /** Name of the header that carries a caller's token, never forwarded. Default X-Onehop-Token. */
   readonly tokenHeader?: string;
+  /** Servers see the caller pod's address (client-ip.ts). */
+  readonly preserveClientIp?: boolean;
 }

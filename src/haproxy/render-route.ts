@@ -40,11 +40,11 @@ function renderRoute(route: Route, options: RenderOptions, largestChecked: numbe
   const servers = new Map<string, WantedServers>();
   for (const pools of routePools(route)) {
     for (const { name, version } of pools) {
-      const listed = serversOf(version, largestChecked);
+      const listed = serversOf(version, largestChecked, options.preserveClientIp);
       const section = ['', ...renderBackend(route, version, pools.map((pool) => pool.name), name, options)];
       structure.push(...section);
-      text.push(...section, ...listed.map(renderServer));
-      servers.set(name, { servers: listed, first: route.locality === 'PreferLocal' ? firstServer(version, listed) : undefined, h2: route.protocol === 'http' && version.serverProtocol === 'h2', counted: version.spill !== undefined });
+      text.push(...section, ...listed.map((server) => renderServer(server, options)));
+      servers.set(name, { servers: listed, first: route.locality === 'PreferLocal' ? firstServer(version, listed) : undefined, h2: route.protocol === 'http' && version.serverProtocol === 'h2', counted: version.spill !== undefined, ...(options.preserveClientIp === true ? { preserveClientIp: true } : {}) });
     }
   }
   const files = renderFiles(route);

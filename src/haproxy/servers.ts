@@ -18,11 +18,32 @@ export interface Server {
 
 const SUFFIX: Readonly<Record<ServerWay, string>> = { active: '', plain: '.plain', backup: '.backup' };
 
+const OBSERVE = 'check inter 1h fastinter 500ms downinter 1s fall 2 rise 1 observe layer4 error-limit 1';
+
 /**
  * Failures are seen on real traffic: one failed connect takes a server out, and only then is it checked, each second.
  * Checks of healthy servers once an hour: with 10,000 endpoints a short interval would cost thousands of connects a second.
  */
-export const CHECK = 'check inter 1h fastinter 500ms downinter 1s fall 2 rise 1 observe layer4 error-limit 1 on-error mark-down';
+export const CHECK = `${OBSERVE} on-error mark-down`;
+
+/**
+ * Idle connections to a server that are kept although no more calls than now need them: one for each caller, since a connection has the
+ * address of one. Without it every caller but the last one connects anew (101 connects in 300 calls of three callers; with it 3).
+ */
+const KEPT_IDLE = 128;
+
+/**
+ * With callers' addresses a failed connect may be the caller's own affair: a NetworkPolicy that keeps this one out must not take the server
+ * from others. So it brings the next check forward, and that decides, from the node's address.
+ */
+const CHECK_FROM_HERE = `${OBSERVE} on-error fastinter`;
+
+/** Words of every server, and of one that is checked. */
+export const serverWords = (preserveClientIp = false): { readonly all: readonly string[]; readonly check: string } =>
+  preserveClientIp ? { all: [`pool-low-conn ${KEPT_IDLE}`], check: CHECK_FROM_HERE } : { all: [], check: CHECK };
+
+/** Whether a server has checks; none does that only another node can reach for certain. */
+export const isChecked = (way: ServerWay, preserveClientIp = false): boolean => way === 'active' || (way === 'backup' && !preserveClientIp);
 
 /** Never reached: more calls than a whole HAProxy takes. */
 export const MAX_COUNTED = 100_000;
@@ -48,14 +69,16 @@ const ADDRESS = /^(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)$/;
 /**
  * The servers of a version: active ones, then the next tier; an address and port once, as active if it is both. A lone server has no
  * checks: it is never marked down, for there is nobody to go to, and it serves again at once when it is back.
+ * With `preserveClientIp` servers on other nodes have none either: a NetworkPolicy that lets callers in need not let this node in. Its own
+ * pods a node can always reach (Kubernetes: the kubelet must).
  */
-export function serversOf(version: Version, largestChecked: number): readonly Server[] {
+export function serversOf(version: Version, largestChecked: number, preserveClientIp = false): readonly Server[] {
   const endpoints = uniqueEndpoints(version);
   const checked = endpoints.size > 1 && endpoints.size <= largestChecked;
   const pinned = version.active.length === 1;
   return [...endpoints].map(([key, { endpoint, backup }]) => {
     // Beside a pinned server the next tier is no `backup`: see firstServer.
-    const way: ServerWay = backup && !pinned ? 'backup' : checked ? 'active' : 'plain';
+    const way: ServerWay = backup && !pinned ? 'backup' : checked && (!preserveClientIp || endpoint.tier === 'node') ? 'active' : 'plain';
     return { name: `${endpoint.address}:${endpoint.port}${SUFFIX[way]}`, address: key, way, endpoint };
   });
 }

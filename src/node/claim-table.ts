@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { parseNftListing } from './parse-nft-listing.ts';
 
 /** nftables' names of the address families. */
 export type Family = 'ip' | 'ip6';
@@ -38,14 +39,7 @@ export function isClaimTable(json: string, family: Family, cidr: string): boolea
       },
     },
   ]);
-  return isDeepStrictEqual(inOrder(readObjects(json)), inOrder(wanted));
-}
-
-/** Chains and rules of a listing without the handles that the kernel gives them. */
-function readObjects(json: string): unknown[] {
-  const listing: unknown = JSON.parse(json, (key, value: unknown) => (key === 'handle' ? undefined : value));
-  if (typeof listing !== 'object' || listing === null || !('nftables' in listing) || !Array.isArray(listing.nftables)) return [];
-  return listing.nftables.filter((object: unknown) => typeof object === 'object' && object !== null && !('metainfo' in object) && !('table' in object));
+  return isDeepStrictEqual(inOrder(parseNftListing(json)), inOrder(wanted));
 }
 
 const inOrder = (objects: readonly unknown[]): unknown[] => objects.toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));

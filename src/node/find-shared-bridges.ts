@@ -1,4 +1,5 @@
 import ipaddr from 'ipaddr.js';
+import { CodedError } from '../model/coded-error.ts';
 import type { NodeRoute } from './find-pool-conflicts.ts';
 
 /**
@@ -30,4 +31,14 @@ function parseDestination(dst: string): [ipaddr.IPv4 | ipaddr.IPv6, number] | un
   if (!ipaddr.isValid(dst)) return undefined; // `default`
   const address = ipaddr.parse(dst);
   return [address, address.kind() === 'ipv6' ? 128 : 32];
+}
+
+/** On a shared bridge a server answers the caller directly, past the node's routing, and HAProxy never hears of it (tried: 503). */
+export function describeBridges(bridges: readonly string[]): CodedError | undefined {
+  if (bridges.length === 0) return undefined;
+  return new CodedError({
+    code: 'client-ip-bridge',
+    message: `--client-ip preserve cannot work on a bridge that pods share (${bridges.join(', ')}): a server answers a caller beside it directly, and not HAProxy`,
+    remedy: 'use a pod network with a route for each pod (Calico, kindnet, the ptp plugin), or leave out --client-ip',
+  });
 }

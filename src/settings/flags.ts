@@ -146,7 +146,7 @@ export const FLAGS: { readonly [Key in keyof Settings]: Flag<Settings[Key]> } = 
     name: 'client-ip',
     value: 'forwarded|preserve',
     default: 'forwarded',
-    help: "how servers learn the caller's address: X-Forwarded-For, or as the connection's source",
+    help: "how servers learn the caller's address: X-Forwarded-For, or with preserve also as the connection's source (HAProxy; routed pod networks only)",
     parse: parse.parseChoice('forwarded', 'preserve'),
   },
   drainTimeoutSeconds: {

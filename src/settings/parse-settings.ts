@@ -1,7 +1,6 @@
 import { printable } from '../model/problem.ts';
 import { isReservedPort } from '../model/reserved-ports.ts';
 import { FLAGS } from './flags.ts';
-import { refusedForNow } from './later.ts';
 import { parseTable } from './parse-table.ts';
 import { renderHelp } from './render-help.ts';
 import type { Facts, ListenAddress, Settings } from './settings.ts';
@@ -21,7 +20,7 @@ export function parseSettings(
   env: Readonly<Record<string, string | undefined>>,
   facts: Facts,
 ): ParsedSettings {
-  const parsed = parseTable(FLAGS, argv, env, facts, refusedForNow);
+  const parsed = parseTable(FLAGS, argv, env, facts);
   if ('help' in parsed) return { help: renderHelp('agent', FLAGS) };
   const { found, errors } = parsed;
   if (errors.length > 0) return { errors: errors.map((line) => printable(line)) };
@@ -49,8 +48,17 @@ function findContradictions(settings: Settings): string[] {
       errors.push(`--${flag} takes port ${httpPort} of all addresses, which is --http-port: name an address, or choose another port for one of them`);
     }
   }
-  errors.push(...findTokenContradictions(settings));
+  errors.push(...findClientIpContradictions(settings), ...findTokenContradictions(settings));
   return errors;
+}
+
+/** Only HAProxy can connect from another's address, and only addresses that are routed can be answered. */
+function findClientIpContradictions({ clientIp, vipPool, proxy }: Settings): string[] {
+  if (clientIp === 'forwarded') return [];
+  return [
+    ...(vipPool.loopback ? [`--client-ip preserve cannot work on the pool ${vipPool.cidr}: in 127/8 callers and servers are one network; choose another --vip-pool, or leave it at forwarded`] : []),
+    ...(proxy === 'embedded' ? ['--client-ip preserve needs HAProxy: the embedded proxy connects from the node\'s own address; choose --proxy haproxy, or leave it at forwarded'] : []),
+  ];
 }
 
 /** A folder knows no issuer and no audience: keys alone would let tokens of anybody whom the same keys serve, and for anything. */

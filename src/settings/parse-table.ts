@@ -15,14 +15,13 @@ export type ParsedTable<Settings> =
 
 /**
  * Reads arguments and environment by a table. A flag stands above its variable `ONEHOP_...`, that above the default; an empty variable
- * counts as absent. `refuse` says of a text why it is not taken, as the end of the line `--flag`.
+ * counts as absent.
  */
 export function parseTable<Settings>(
   table: FlagTable<Settings>,
   argv: readonly string[],
   env: Readonly<Record<string, string | undefined>>,
   facts: Facts,
-  refuse: (flag: string, text: string, setByHand: boolean) => string | undefined = () => undefined,
 ): ParsedTable<Settings> {
   const flags = Object.entries<Flag<unknown>>(table);
   const { given, errors } = readFlags(flags.map(([, flag]) => flag), argv);
@@ -31,10 +30,8 @@ export function parseTable<Settings>(
   for (const [key, flag] of flags as [keyof Settings, Flag<unknown>][]) {
     const chosen = chooseText(flag, given.get(flag.name), { env, facts, above: found });
     if (chosen === undefined) continue;
-    const refusal = refuse(flag.name, chosen.text, chosen.setByHand);
     try {
-      if (refusal !== undefined) errors.push(`--${flag.name}${refusal}`);
-      else found[key] = flag.parse(chosen.text, facts);
+      found[key] = flag.parse(chosen.text, facts);
     } catch (error) {
       errors.push(`${chosen.from}: ${messageOf(error)}`);
     }
@@ -44,12 +41,12 @@ export function parseTable<Settings>(
 
 /** Which text decides a setting, and where it comes from. */
 function chooseText(flag: Flag<unknown>, fromFlag: string | undefined, defaults: DefaultsFrom) {
-  if (fromFlag !== undefined) return { text: fromFlag, from: `--${flag.name}`, setByHand: true };
+  if (fromFlag !== undefined) return { text: fromFlag, from: `--${flag.name}` };
   const variable = variableOf(flag.name);
   const fromEnv = defaults.env[variable];
-  if (fromEnv !== undefined && fromEnv !== '') return { text: fromEnv, from: variable, setByHand: true };
+  if (fromEnv !== undefined && fromEnv !== '') return { text: fromEnv, from: variable };
   const text = typeof flag.default === 'string' ? flag.default : flag.default(defaults);
-  return text === undefined ? undefined : { text, from: `--${flag.name}`, setByHand: false };
+  return text === undefined ? undefined : { text, from: `--${flag.name}` };
 }
 
 /** Splits the arguments into flag -> text (a bare switch is `true`) and errors. */

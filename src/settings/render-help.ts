@@ -1,5 +1,4 @@
 import { variableOf } from './flags.ts';
-import { LATER } from './later.ts';
 import type { FlagTable } from './parse-table.ts';
 
 /** The text of `onehop COMMAND --help`. */
@@ -29,13 +28,7 @@ function rows(table: FlagTable) {
   return Object.values(table).map((flag) => ({
     usage: flag.value === undefined ? `--${flag.name}` : `--${flag.name} ${flag.value}`,
     variable: variableOf(flag.name),
-    help: `${flag.help}${laterNote(flag.name)}`,
+    help: flag.help,
     defaultText: flag.shownDefault ?? (typeof flag.default === 'string' ? flag.default : ''),
   }));
-}
-
-function laterNote(flagName: string): string {
-  const later = LATER.find((each) => each.flag === flagName);
-  if (later === undefined) return '';
-  return later.value === undefined ? ' (not in this version)' : ` (${later.value}: not in this version)`;
 }

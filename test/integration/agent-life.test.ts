@@ -66,7 +66,7 @@ async function startServing(flags?: readonly string[]) {
   return { folders, agent, vip };
 }
 
-async function waitFor(condition: () => boolean, limitMs = 15_000): Promise<void> {
+async function waitFor(condition: () => boolean, limitMs = 60_000): Promise<void> {
   for (const end = Date.now() + limitMs; !condition(); await delay(50)) if (Date.now() > end) throw new Error(`not within ${limitMs} ms`);
 }
 
@@ -241,8 +241,9 @@ describe('exit codes', () => {
     expect(stderr).toContain('did you mean --zone');
   });
 
-  it('are 2 for functions of a later version', () => {
-    expect(run('agent', '--source', 'dir:/tmp', '--client-ip', 'preserve')).toMatchObject({ status: 2, stderr: expect.stringContaining('not in this version') });
+  it("are 2 where servers could not see callers' addresses", () => {
+    expect(run('agent', '--source', 'dir:/tmp', '--client-ip', 'preserve', '--vip-pool=127.70.0.0/16')).toMatchObject({ status: 2, stderr: expect.stringContaining('another --vip-pool') });
+    expect(run('agent', '--source', 'dir:/tmp', '--client-ip', 'preserve', '--proxy', 'embedded')).toMatchObject({ status: 2, stderr: expect.stringContaining('needs HAProxy') });
   });
 
   it('are 3 when HAProxy is wanted and missing', () => {

@@ -22,7 +22,7 @@ describe('the units', () => {
       cpSync('/bin/true', join(root, program), { dereference: true });
     }
     mkdirSync(join(root, 'etc/systemd/system'), { recursive: true });
-    for (const unit of UNITS) cpSync(join(SYSTEMD, unit), join(root, 'etc/systemd/system', unit));
+    for (const unit of [...UNITS, 'onehop-haproxy.service.d']) cpSync(join(SYSTEMD, unit), join(root, 'etc/systemd/system', unit), { recursive: true });
     // Targets and slices that services depend on by themselves.
     const shipped = '/usr/lib/systemd/system';
     mkdirSync(join(root, shipped), { recursive: true });

@@ -115,6 +115,20 @@ describe('the commands of docs/install.md', () => {
     return inNode('sh', '-ec', block);
   };
 
+  test("do what the agent does for callers' addresses, and take it away again", async () => {
+    await node([], 'ensure', POOL);
+    await runBlock('install-client-ip');
+    expect(await node([], 'ensure-divert', POOL)).toEqual([]);
+    await runBlock('remove-client-ip');
+    expect(kinds(await node([], 'ensure-divert', POOL))).toEqual(['add-divert-route', 'add-divert-rule', 'add-divert-rule', 'install-divert']);
+    expect(await node([], 'ensure-divert', POOL)).toEqual([]);
+    expect(kinds(await node([], 'ensure-divert', DUAL))).toEqual(expect.arrayContaining(['add-divert-route', 'install-divert']));
+    expect(await node([], 'ensure-divert', DUAL)).toEqual([]);
+    await node([], 'remove-divert', DUAL);
+    expect(await inNode('nft', 'list', 'tables')).not.toContain('onehop');
+    for (const family of ['-4', '-6']) expect(await inNode('ip', family, 'rule')).not.toContain('fwmark');
+  });
+
   test('do what the agent does, and take it away again', async () => {
     await runBlock('install');
     expect(await node([], 'ensure', POOL)).toEqual([]);

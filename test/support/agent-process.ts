@@ -98,7 +98,7 @@ export class AgentProcess {
   }
 
   /** Waits until `/routes` satisfies the condition. */
-  async until(what: string, condition: (view: RoutesView) => boolean, timeoutMs = 15_000): Promise<RoutesView> {
+  async until(what: string, condition: (view: RoutesView) => boolean, timeoutMs = 60_000): Promise<RoutesView> {
     let seen: RoutesView | undefined;
     for (const end = Date.now() + timeoutMs; Date.now() < end; await delay(30)) {
       if (this.child.exitCode !== null) throw new Error(`the agent ended with ${this.child.exitCode}: ${this.#log}`);

@@ -16,7 +16,9 @@ import { probeHaproxy } from '../../haproxy/io/probe-haproxy.ts';
 import type { Settings } from '../../settings/settings.ts';
 import type { Finding } from '../finding.ts';
 import { getFromAgent } from './admin-client.ts';
+import { checkClientIp } from './check-client-ip.ts';
 import { checkSource } from './check-source.ts';
+import { readPodAddresses } from './read-pod-addresses.ts';
 
 interface Check {
   readonly name: string;
@@ -40,6 +42,7 @@ export const DOCTOR_CHECKS: readonly Check[] = [
   { name: 'source', check: checkSource },
   { name: 'agent', check: checkAgent },
   { name: 'identity', check: checkIdentity },
+  { name: 'client ip', check: checkClientIp },
   { name: 'ports', check: checkPorts },
   { name: 'dns', check: checkDns },
   { name: 'forward zone', check: checkForwardZone },
@@ -113,11 +116,6 @@ async function checkIdentity({ runDir, vipPool }: Settings): Promise<readonly Fi
   if (bridges.length === 0) return [ok(pods.length === 0 ? 'no pod to be told from another' : 'no pods of this node share a bridge')];
   const text = `pods share the bridge ${bridges.join(', ')}: one with CAP_NET_RAW can take the address of another, and be taken for it`;
   return [{ state: 'note', text, remedy: 'drop NET_RAW (Pod Security restricted, or the default capabilities of the container runtime), or use a pod network with a route for each pod; see docs/security.md' }];
-}
-
-async function readPodAddresses(runDir: string): Promise<readonly string[] | undefined> {
-  const pods = valueAt(await getFromAgent(runDir, '/table').catch(() => undefined), ['table', 'callers', 'pods']);
-  return Array.isArray(pods) ? pods.map((_, i) => valueAt(pods, [i, 'address'])).filter((address) => typeof address === 'string') : undefined;
 }
 
 const describe = ({ address, port, owner, uid }: Listener): string =>

@@ -16,6 +16,7 @@ export async function renderNodeConfig(table: RouteTable, settings: Settings): P
     threads: 2,
     haproxy: (await probeHaproxy(settings.haproxyBin)) ?? ASSUMED,
     tokenHeader: settings.tokenHeader,
+    preserveClientIp: settings.clientIp === 'preserve',
   });
   return `${config}${[...files].map(([file, content]) => `\n# ----- ${file}\n${content}`).join('')}`;
 }

@@ -4,6 +4,7 @@ import { CodedError } from '../../model/coded-error.ts';
 import type { OnTokensChanged, VerifyToken } from '../../model/token.ts';
 import { isSupported } from '../features.ts';
 import type { RenderOptions } from '../render-options.ts';
+import { checkAttached, checkSpawned } from './client-ip-trial.ts';
 import { HaproxyProxy } from './haproxy-proxy.ts';
 import type { HaproxyEvents } from './haproxy-status.ts';
 import { Master } from './master.ts';
@@ -22,6 +23,8 @@ export interface HaproxyOptions {
   /** Default: the machine's processors, at most 16. */
   readonly threads?: number;
   readonly tokenHeader?: string;
+  /** Servers see the caller pod's address. */
+  readonly preserveClientIp?: boolean;
   /** Absent: every token is refused. */
   readonly verifyToken?: VerifyToken;
   readonly onTokensChanged?: OnTokensChanged;
@@ -35,7 +38,7 @@ const MAX_RUN_DIR = 80;
 
 /**
  * Opens the HAProxy of a run dir. One that runs there is adopted with its configuration; otherwise the first `apply` starts one.
- * @throws CodedError `haproxy-missing`, `haproxy-old`, `run-dir-unusable`, `run-dir-busy`.
+ * @throws CodedError `haproxy-missing`, `haproxy-old`, `client-ip-denied`, `run-dir-unusable`, `run-dir-busy`.
  */
 export async function openHaproxy(options: HaproxyOptions): Promise<HaproxyProxy> {
   const haproxy = await probeHaproxy(options.binary);
@@ -55,8 +58,10 @@ export async function openHaproxy(options: HaproxyOptions): Promise<HaproxyProxy
       threads: options.threads ?? Math.min(16, availableParallelism()),
       haproxy,
       ...(options.tokenHeader === undefined ? {} : { tokenHeader: options.tokenHeader }),
+      ...(options.preserveClientIp === true ? { preserveClientIp: true } : {}),
     };
     const master = new Master(options.binary, options.runDir);
+    if (options.preserveClientIp === true) await (options.attach ? checkAttached(options.runDir, async () => (await master.processes()) !== undefined) : checkSpawned(options.binary, options.runDir));
     const events = { onFault: () => undefined, onChange: () => undefined, onTrouble: () => undefined, onCall: () => undefined, ...options.events };
     const tokens = await TokenDesk.open({
       runDir: options.runDir,

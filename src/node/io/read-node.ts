@@ -5,28 +5,33 @@ import ipaddr from 'ipaddr.js';
 import type { VipPool } from '../../model/vip-pool.ts';
 import { claimTableListing, isClaimTable } from '../claim-table.ts';
 import type { Family } from '../claim-table.ts';
+import { DIVERT_ROUTES, divertTableListing, findDivertRules, isDivertTable } from '../divert.ts';
 import type { NodeRoute } from '../find-pool-conflicts.ts';
-import type { FoundNode } from '../plan-node.ts';
+import type { FoundDivert, FoundNode, TableState } from '../plan-node.ts';
 import { runCommand } from './run-command.ts';
 
 export const NONLOCAL_BIND6 = '/proc/sys/net/ipv6/ip_nonlocal_bind';
 
 /**
- * Reads how far this node's network is prepared for the pool.
+ * Reads how far this node's network is prepared for the pool; with `divert` also for answers to callers' addresses.
  * @throws CodedError when `ip` or `nft` cannot be run
  */
-export async function readNode(pool: VipPool): Promise<FoundNode> {
+export async function readNode(pool: VipPool, divert = false): Promise<FoundNode> {
   const [local, claim, claim6, nonlocalBind6] = await Promise.all([readLocalDestinations(), readClaim('ip', pool.cidr), readClaim('ip6', pool.cidr6), readNonlocalBind6()]);
   return {
     localRoutes: local.filter((dst) => dst.includes('/')).map(canonicalCidr),
     claim: { ip: claim, ip6: claim6 },
     nonlocalBind6,
     loAddresses6: local.filter((dst) => dst.includes(':') && !dst.includes('/')).map((dst) => ipaddr.parse(dst).toString()),
+    ...(divert ? { divert: { ip: await readDivert('ip'), ip6: pool.cidr6 === undefined ? NO_DIVERT : await readDivert('ip6') } } : {}),
   };
 }
 
 /** Every route of the node, both families, all tables: for `doctor`; a node that speaks BGP may have many. */
 export const readRoutes = (): Promise<readonly NodeRoute[]> => listRoutes('table', 'all');
+
+/** What the node has been told itself. */
+export const readMainRoutes = (): Promise<readonly NodeRoute[]> => listRoutes('table', 'main');
 
 /** Names of this node's devices of kind bridge. */
 export async function readBridges(): Promise<ReadonlySet<string>> {
@@ -61,14 +66,31 @@ function parseRoutes(json: string): NodeRoute[] {
   );
 }
 
-async function readClaim(family: Family, cidr: string | undefined): Promise<FoundNode['claim'][Family]> {
-  if (cidr === undefined) return 'absent';
-  const json = await runCommand('nft', claimTableListing(family)).catch((error: unknown) => {
+async function readClaim(family: Family, cidr: string | undefined): Promise<TableState> {
+  return cidr === undefined ? 'absent' : readTable(claimTableListing(family), (json) => isClaimTable(json, family, cidr));
+}
+
+async function readTable(listing: readonly string[], isWanted: (json: string) => boolean): Promise<TableState> {
+  const json = await runCommand('nft', listing).catch((error: unknown) => {
     if (error instanceof Error && /No such file or directory/.test(error.message)) return undefined;
     throw error;
   });
   if (json === undefined) return 'absent';
-  return isClaimTable(json, family, cidr) ? 'as-wanted' : 'different';
+  return isWanted(json) ? 'as-wanted' : 'different';
+}
+
+const NO_DIVERT: FoundDivert = { table: 'absent', rules: [], route: false };
+
+async function readDivert(family: Family): Promise<FoundDivert> {
+  const flag = family === 'ip' ? '-4' : '-6';
+  const [table, rules, routes] = await Promise.all([
+    readTable(divertTableListing(family), (json) => isDivertTable(json, family)),
+    runCommand('ip', [flag, '-j', 'rule', 'show']),
+    // All tables: one that does not exist is an error when it is asked for.
+    runCommand('ip', [flag, '-j', '-d', 'route', 'show', 'table', 'all', 'type', 'local', 'dev', 'lo']),
+  ]);
+  const route = parseRoutes(routes).some(({ dst, table: in_ }) => dst === 'default' && in_ === DIVERT_ROUTES);
+  return { table, rules: findDivertRules(rules), route };
 }
 
 async function readNonlocalBind6(): Promise<FoundNode['nonlocalBind6']> {

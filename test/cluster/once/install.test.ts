@@ -14,7 +14,7 @@ import { eventually } from '../../support/lab/run.ts';
 /** docs/install.md from its first command to its last, in this order, on a cluster that has no Onehop. */
 const DONE = { code: 0 };
 /** Blocks that other tests run: test/lab/node-network.test.ts, systemd.test.ts, tokens.test.ts; `image` needs registries, onehop-image.ts does it without. */
-const ELSEWHERE = [/^install6?$/, /^remove6?$/, /^systemd-/, /^image$/, /^k8s-token-codes$/];
+const ELSEWHERE = [/^install6?$/, /^remove6?$/, /-client-ip$/, /^systemd-/, /^image$/, /^k8s-token-codes$/];
 const ran = new Set<string>();
 
 let cluster: Cluster;

@@ -28,7 +28,7 @@ export class LabAgent {
     const started = start(inside(this.node.netns, [...this.argv, ...flags]), this.logFile);
     this.#process = started;
     try {
-      await eventually(`agent of ${this.node.name} is ready`, async () => started.exitCode !== null || (await this.admin('/readyz')) === 'ready\n', 30_000);
+      await eventually(`agent of ${this.node.name} is ready`, async () => started.exitCode !== null || (await this.admin('/readyz')) === 'ready\n', 60_000);
       if (started.exitCode !== null) throw new Error(`agent of ${this.node.name} ended with ${started.exitCode}`);
     } catch (error) {
       throw new Error(`${String(error)}\n${(await readFile(this.logFile, 'utf8')).slice(-3_000)}`, { cause: error });

@@ -9,7 +9,7 @@ import { eventually, inside, run, start } from './run.ts';
 const MAIN = new URL('../../../src/main.ts', import.meta.url).pathname;
 const LAUNCHER = new URL('../../../daemonset/onehop-haproxy', import.meta.url).pathname;
 const UID = 65_532;
-const CAPABILITIES = { agent: '+net_admin,+net_bind_service', haproxy: '+net_bind_service' } as const;
+const CAPABILITIES = { agent: '+net_admin,+net_bind_service', haproxy: '+net_bind_service' };
 /** Drains last 5 s less. */
 export const GRACE_SECONDS = 25;
 
@@ -35,14 +35,17 @@ export class Generation {
   readonly #lab: Lab;
   readonly #node: LabNode;
   readonly #argv: Readonly<Record<Container, readonly string[]>>;
+  readonly #capabilities: Readonly<Record<Container, string>>;
   readonly #running = new Map<Container, ChildProcess>();
 
-  constructor(lab: Lab, nodeName: string, objects: string) {
+  /** `haproxyMay`: capabilities of HAProxy's container besides its usual one, `+net_raw`. */
+  constructor(lab: Lab, nodeName: string, objects: string, { flags: more = [], haproxyMay }: { readonly flags?: readonly string[]; readonly haproxyMay?: string } = {}) {
     this.#lab = lab;
+    this.#capabilities = { ...CAPABILITIES, ...(haproxyMay === undefined ? {} : { haproxy: `${CAPABILITIES.haproxy},${haproxyMay}` }) };
     this.#node = lab.node(nodeName);
     this.runDir = join(lab.folder, 'run', this.uid);
     this.log = join(lab.folder, this.uid);
-    const flags = ['--source', `dir:${objects}`, '--node-name', nodeName, '--haproxy-attach', '--run-dir', this.runDir, '--state-dir', join(lab.folder, 'state')];
+    const flags = ['--source', `dir:${objects}`, '--node-name', nodeName, '--haproxy-attach', '--run-dir', this.runDir, '--state-dir', join(lab.folder, 'state'), ...more];
     const listen = ['--dns-listen', `169.254.192.10:53,${this.#node.address}:9053`, '--grace-seconds', String(GRACE_SECONDS), '--log-format', 'json'];
     this.#argv = { agent: [process.execPath, MAIN, 'agent', ...flags, ...listen], haproxy: ['dash', LAUNCHER, this.runDir] };
   }
@@ -61,7 +64,7 @@ export class Generation {
 
   startContainer(which: Container): void {
     const isolated = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child', 'setpriv', '--reuid', String(UID), '--regid', String(UID), '--clear-groups'];
-    const caps = CAPABILITIES[which];
+    const caps = this.#capabilities[which];
     const argv = [...isolated, '--inh-caps', caps, '--ambient-caps', caps, '--bounding-set', `-all,${caps}`, ...this.#argv[which]];
     this.#running.set(which, start(inside(this.#node.netns, ['env', `ONEHOP_GRACE_SECONDS=${GRACE_SECONDS}`, ...argv]), `${this.log}-${which}.log`));
   }

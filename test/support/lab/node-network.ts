@@ -6,7 +6,7 @@ import { checkListeners } from '../../../src/node/io/ports.ts';
 import { readNode } from '../../../src/node/io/read-node.ts';
 
 /**
- * `node-network ensure|remove|read|check POOL [VIP6|ADDRESS,...]`: the node room inside a network namespace; prints JSON.
+ * `node-network ensure|remove|read|check|ensure-divert|remove-divert POOL [VIP6|ADDRESS,...]`: the node room inside a network namespace; prints JSON.
  * `check` tests listeners on port 80.
  */
 const [command = '', poolText = '', list = ''] = process.argv.slice(2);
@@ -18,6 +18,10 @@ async function answer(): Promise<unknown> {
   switch (command) {
     case 'ensure':
       return ensureNode(wanted);
+    case 'ensure-divert':
+      return ensureNode({ ...wanted, divert: true });
+    case 'remove-divert':
+      return removeNode({ ...wanted, divert: true }, [{ kind: 'set-nonlocal-bind6', on: true }]);
     case 'remove':
       return removeNode(wanted, [{ kind: 'set-nonlocal-bind6', on: true }]);
     case 'read':

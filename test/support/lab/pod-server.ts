@@ -1,11 +1,19 @@
 import { createServer } from 'node:http';
 
-/** `pod-server NAME ADDRESS PORT`: answers every request with its name; `/who` also with the caller's address, `/slow` after 2 s. */
+/**
+ * `pod-server NAME ADDRESS PORT`: answers every request with its name; `/who` also with the caller's address, `/slow` after 2 s. Headers say who
+ * is on the other side of the connection, and how many connections there have been.
+ */
 const [name = '', address = '', port = ''] = process.argv.slice(2);
 
+let connections = 0;
 createServer((request, response) => {
   const forwardedFor = request.headers['x-forwarded-for'];
   response.setHeader('x-pod', name);
+  response.setHeader('x-peer', String(request.socket.remoteAddress));
+  response.setHeader('x-connections', String(connections));
   const answer = request.url === '/who' ? `${name} ${String(forwardedFor)}\n` : `${name}\n`;
   setTimeout(() => response.end(answer), request.url === '/slow' ? 2_000 : 0);
-}).listen(Number(port), address);
+})
+  .on('connection', () => connections++)
+  .listen(Number(port), address);

@@ -36,7 +36,7 @@ const SAMPLES: { readonly [Key in keyof Settings]: readonly [text: string, value
   haproxyAttach: ['true', true],
   runDir: ['run', '/srv/run'],
   stateDir: ['/tmp/state dir', '/tmp/state dir'],
-  clientIp: ['forwarded', 'forwarded'],
+  clientIp: ['preserve', 'preserve'],
   drainTimeoutSeconds: ['60', 60],
   graceSeconds: ['60', 60],
   tokenHeader: ['X-Caller', 'X-Caller'],
@@ -165,7 +165,9 @@ describe('errors', () => {
 
   test.each([
     [['--system-namespace', 'Onehop'], "'Onehop' is not a namespace's name"],
-    [[...SOURCE, '--client-ip', 'preserve'], '--client-ip preserve is not in this version'],
+    [[...SOURCE, '--client-ip', 'preserve', '--vip-pool', '127.77.0.0/16'], '--client-ip preserve cannot work on the pool 127.77.0.0/16'],
+    [[...SOURCE, '--client-ip', 'preserve', '--proxy', 'embedded'], '--client-ip preserve needs HAProxy'],
+    [[...SOURCE, '--client-ip', 'original'], "'original' is not one of forwarded, preserve"],
     [[...SOURCE, '--vip-pool', '127.77.0.0/16,fd00::/64'], 'an IPv6 pool needs an IPv4 pool outside 127/8'],
     [[...SOURCE, '--zone'], '--zone needs a value: --zone NAME'],
     [[...SOURCE, '--zone', '--no-pool-route'], '--zone needs a value: --zone NAME'],

@@ -1,7 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { FLAGS, variableOf } from '../../../src/settings/flags.ts';
-import { LATER } from '../../../src/settings/later.ts';
 import { renderFlagTable, renderHelp } from '../../../src/settings/render-help.ts';
 
 const DOCS = new URL('../../../docs/flags.md', import.meta.url);
@@ -17,9 +16,4 @@ test('the help text names every flag, and every variable is unique', () => {
   const flags = Object.values(FLAGS).map((flag) => flag.name);
   for (const name of flags) expect(renderHelp('agent', FLAGS)).toMatch(new RegExp(`^  --${name}( |$)`, 'm'));
   expect(new Set(flags.map(variableOf)).size).toBe(flags.length);
-});
-
-test('every entry of the list of later functions is a flag', () => {
-  const flags = Object.values(FLAGS).map((flag) => flag.name);
-  expect(flags).toEqual(expect.arrayContaining(LATER.map((later) => later.flag)));
 });
