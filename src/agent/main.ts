@@ -125,7 +125,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   // Programs of a node do not meet routes on loopback.
   const restingPorts = new RestingPorts(settings.vipPool.loopback ? 0 : PORT_REST_MS);
   const runner = new SerialRunner<Snapshot>({
-    apply: async (snapshot) => {
+    apply: async (snapshot, _, overtaken) => {
       const effect = await reconcile(
         {
           now: Date.now,
@@ -156,6 +156,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
         },
         snapshot,
         state.effect ?? { generation: 0, ledger: ledgerFile.ledger },
+        overtaken,
       );
       state.publish(effect, lastKnownGood.isStale(snapshot));
       // What the API server has never said is no news to it.

@@ -63,8 +63,9 @@ async function openNative(settings: Settings, parts: ProxyParts, log: Logger, ho
     prepareClose: () => {},
     checkRegexes: openRegexCheck(settings.haproxyBin),
     counters: () => {
-      const { restarts, reloads, oldWorkers, configRejected, repaired } = proxy.status();
-      return { restarts, reloads, old_workers: oldWorkers, config_rejected: configRejected, repaired, in_trouble: proxy.trouble === undefined ? 0 : 1 };
+      const { restarts, reloads, reloadsByCause, oldWorkers, configRejected, repaired } = proxy.status();
+      const byCause = Object.entries(reloadsByCause).map(([cause, count]) => [`reloads_${cause}`, count] as const);
+      return { restarts, reloads, ...Object.fromEntries(byCause), old_workers: oldWorkers, config_rejected: configRejected, repaired, in_trouble: proxy.trouble === undefined ? 0 : 1 };
     },
     calls: () => proxy.calls(),
     lostCalls: () => proxy.lostLines(),

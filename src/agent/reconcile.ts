@@ -44,9 +44,10 @@ export interface InEffect {
 
 /**
  * Brings the world to a snapshot. The proxy comes before DNS: a name is only answered once its address is served.
- * Rejects when something else than an object is at fault; what is in effect stays, and the caller tries again.
+ * Rejects when something else than an object is at fault; what is in effect stays, and the caller tries again. Also, with its reason, when
+ * `overtaken` is aborted while the proxy waits: then endpoints and the like are in effect, and the next pass does the rest.
  */
-export async function reconcile(world: World, snapshot: Snapshot, before: Pick<InEffect, 'generation' | 'ledger'> & Partial<InEffect>): Promise<InEffect> {
+export async function reconcile(world: World, snapshot: Snapshot, before: Pick<InEffect, 'generation' | 'ledger'> & Partial<InEffect>, overtaken?: AbortSignal): Promise<InEffect> {
   const { table, zone, ledger, memory } = buildDesired(snapshot, world.options(), before.ledger, world.now(), before.memory);
   const unsaved = await saveLedger(world, ledger, table.node);
   await world.prepareNode(table);
@@ -57,7 +58,7 @@ export async function reconcile(world: World, snapshot: Snapshot, before: Pick<I
   const fresh = table.routes.filter((route) => !seen.has(route)).flatMap(routeListeners).filter(({ address, port }) => !open.has(listenerKey(address, port)));
   const refused = fresh.length === 0 ? new Map<string, RefusedListener>() : await world.checkListeners(fresh);
   const served = withholdRoutes(table, refused);
-  const applied = await world.proxy.apply(served.table);
+  const applied = await world.proxy.apply(served.table, overtaken);
 
   await world.serveZone(zone);
   const problems = [...unsaved, ...served.problems, ...applied, ...world.problems()];

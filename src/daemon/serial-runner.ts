@@ -7,11 +7,13 @@ import type { Backoff } from './backoff.ts';
  * 3. The latest value is applied until it succeeds, is overtaken or the runner is closed: an error never loses it.
  * 4. After a failure the same value waits for the backoff; a newer one ends that wait.
  * 5. Once `close` is called no `apply` starts; the one that runs sees its signal aborted, and `close` resolves when it has ended.
- * 6. Nothing that `apply` or `onError` throws leaves the runner.
+ * 6. The `apply` that runs is told when a newer value is wanted; when it then gives up with that signal's reason, it is no failure.
+ * 7. Nothing that `apply` or `onError` throws leaves the runner.
  */
 
 export interface SerialRunnerOptions<Wanted> {
-  readonly apply: (wanted: Wanted, signal: AbortSignal) => Promise<void>;
+  /** `overtaken` is aborted when a newer value waits for its turn, or the runner closes. */
+  readonly apply: (wanted: Wanted, signal: AbortSignal, overtaken: AbortSignal) => Promise<void>;
   /** Told of each failure and of the delay before the same value is tried again. */
   readonly onError: (error: unknown, retryInMs: number) => void;
   readonly backoff: Backoff;
@@ -26,6 +28,7 @@ export class SerialRunner<Wanted> {
   #next: { readonly wanted: Wanted } | undefined;
   #running: Promise<void> | undefined;
   #endWait: () => void = () => {};
+  #overtake = new AbortController();
 
   constructor(options: SerialRunnerOptions<Wanted>) {
     this.#options = options;
@@ -35,6 +38,7 @@ export class SerialRunner<Wanted> {
   want(wanted: Wanted): void {
     if (this.#closing.signal.aborted) return;
     this.#next = { wanted };
+    this.#overtake.abort();
     this.#endWait();
     this.#running ??= this.#run();
   }
@@ -46,6 +50,7 @@ export class SerialRunner<Wanted> {
 
   async close(): Promise<void> {
     this.#closing.abort();
+    this.#overtake.abort();
     this.#endWait();
     await this.#running;
   }
@@ -57,11 +62,14 @@ export class SerialRunner<Wanted> {
     while (this.#next !== undefined && !signal.aborted) {
       const current = this.#next;
       this.#next = undefined;
+      this.#overtake = new AbortController();
+      const { signal: overtaken } = this.#overtake;
       try {
-        await apply(current.wanted, signal);
+        await apply(current.wanted, signal, overtaken);
         backoff.reset();
       } catch (error) {
-        if (!signal.aborted) await this.#waitAfter(error, current);
+        const gaveUp = overtaken.aborted && error === overtaken.reason;
+        if (!signal.aborted && !gaveUp) await this.#waitAfter(error, current);
       }
     }
     this.#running = undefined; // no await since the check above: a `want` cannot fall between them

@@ -1,12 +1,15 @@
-import type { RunningServers, WantedServers } from './plan-servers.ts';
+import ipaddr from 'ipaddr.js';
+import { listenerKey } from '../model/proxy.ts';
+import type { RunningServers, ServerState, WantedServers } from './plan-servers.ts';
 import { COUNTED, endpointKey, wayOf } from './servers.ts';
 
 /** Bits of `srv_admin_state` that mean maintenance (management guide, 9.3, "show servers state"). */
 const MAINTENANCE = 0x01 | 0x02 | 0x04 | 0x20;
+const DRAIN = 0x08 | 0x10;
 
 /** Reads `show servers state`: backend -> server -> state. Columns are found by name: versions add some. */
 export function parseServerStates(answer: string): ReadonlyMap<string, RunningServers> {
-  const backends = new Map<string, Map<string, 'serving' | 'leaving'>>();
+  const backends = new Map<string, Map<string, ServerState>>();
   let columns: readonly string[] = [];
   for (const line of answer.split('\n')) {
     if (line.startsWith('# ')) columns = line.slice(2).split(' ');
@@ -15,10 +18,25 @@ export function parseServerStates(answer: string): ReadonlyMap<string, RunningSe
     const field = (column: string): string => fields[columns.indexOf(column)] ?? '';
     const [backend, name] = [field('be_name'), field('srv_name')];
     if (backend === '' || name === '') continue;
-    const servers = backends.get(backend) ?? new Map<string, 'serving' | 'leaving'>();
-    backends.set(backend, servers.set(name, (Number(field('srv_admin_state')) & MAINTENANCE) === 0 ? 'serving' : 'leaving'));
+    const servers = backends.get(backend) ?? new Map<string, ServerState>();
+    backends.set(backend, servers.set(name, stateOf(name, field)));
   }
   return backends;
+}
+
+function stateOf(name: string, field: (column: string) => string): ServerState {
+  const admin = Number(field('srv_admin_state'));
+  if ((admin & MAINTENANCE) !== 0) return 'leaving';
+  return isMoved(name, field('srv_addr'), Number(field('srv_port'))) || (admin & DRAIN) !== 0 || field('srv_uweight') !== field('srv_iweight') ? 'altered' : 'serving';
+}
+
+/** Whether a server is not where its name says. Texts of IPv6 addresses differ, so they are compared as addresses. */
+function isMoved(name: string, address: string, port: number): boolean {
+  const [own, there] = [endpointKey(name), listenerKey(address, port)];
+  if (own === undefined || own === there) return false;
+  const [, host = '', ownPort] = /^\[?(.*?)\]?:(\d+)$/.exec(own) ?? [];
+  if (Number(ownPort) !== port || !ipaddr.isValid(host) || !ipaddr.isValid(address)) return true;
+  return ipaddr.parse(host).toNormalizedString() !== ipaddr.parse(address).toNormalizedString();
 }
 
 /** The servers of each backend in a haproxy.cfg of ours and its map of pinned ones. */

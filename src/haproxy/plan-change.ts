@@ -13,7 +13,14 @@ export type Step =
   | { readonly kind: 'write-files'; readonly write: ReadonlyMap<string, string>; readonly remove: readonly string[] }
   /** Brings the servers of this backend in the running worker; haproxy.cfg follows. */
   | { readonly kind: 'servers'; readonly backend: string; readonly wanted: WantedServers }
-  | { readonly kind: 'reload'; readonly reason: string };
+  | { readonly kind: 'reload'; readonly reason: string; readonly cause: ReloadCause };
+
+/**
+ * Why a reload, of a fixed set: routes come or go, a route changes in what its rules are, something that all share does, a command was
+ * refused by the worker, or it runs something that is not known.
+ */
+export const RELOAD_CAUSES = ['routes', 'settings', 'shared', 'command', 'unknown'] as const;
+export type ReloadCause = (typeof RELOAD_CAUSES)[number];
 
 /** One step for the log. */
 export function describeStep(step: Step): string {
@@ -37,40 +44,57 @@ export const filesOf = ({ config, files }: RenderedConfig): ReadonlyMap<string, 
 /**
  * Compares what runs with what is wanted.
  *
- * Live maps that exist on both sides change first and without a reload, everything else is one reload with its reason.
- * The order keeps every moment between two maps at most as open as before or after: who is gone or has another identity is nobody
- * first, then the exceptions change, then new identities come. So a pod is never known before the ACLs that name it, and an address
- * that changes hands never has its old namespace under the new pod's exceptions. New identities wait for the reload when
- * it gives an ACL to a route that serves already.
+ * Live maps that exist on both sides change first and without a reload (see planMaps), everything else is one reload with its reason.
  */
 export function planChange(applied: RenderedConfig, desired: RenderedConfig): readonly Step[] {
   if (applied === desired) return [];
-  const replace = (file: string, content: string): Step => ({ kind: 'replace-map', file, content });
-  const exceptions = [...desired.files]
-    .filter(([file, content]) => isLiveMap(file) && file !== IDENTITY_MAP && file !== FIRST_MAP && !isChoiceMap(file) && applied.files.has(file) && applied.files.get(file) !== content)
-    .sort(([a], [b]) => byCodeUnit(a, b))
-    .map(([file, content]) => replace(file, content));
-  const reason = applied.digest === desired.digest ? undefined : reloadReason(applied, desired);
-  // A choice may name a backend that comes with the reload: then it comes with it too.
-  const choices = [...desired.files]
-    .filter(([file, content]) => reason === undefined && isChoiceMap(file) && applied.files.get(file) !== content)
-    .sort(([a], [b]) => byCodeUnit(a, b))
-    .map(([file, content]) => replace(file, content));
-  const awaited = reason !== undefined && [...desired.files.keys()].some((file) => isNewAcl(file, applied));
-  const [known, wanted] = [applied.files.get(IDENTITY_MAP), desired.files.get(IDENTITY_MAP)];
-  const live: Step[] = [...exceptions];
-  if (known !== undefined && wanted !== undefined && known !== wanted) {
-    const lasting = lastingLines(known, wanted);
-    const first = (exceptions.length > 0 || awaited) && lasting !== known;
-    if (first) live.unshift(replace(IDENTITY_MAP, lasting));
-    if (!awaited && !(first && lasting === wanted)) live.push(replace(IDENTITY_MAP, wanted));
-  }
-  if (reason === undefined) return [...live, ...choices, ...serverSteps(applied, desired)];
+  const live = planMaps(applied, desired);
+  if (applied.digest === desired.digest) return [...live, ...serverSteps(applied, desired)];
   const before = filesOf(applied);
   const after = filesOf(desired);
   const write = new Map([...after].filter(([file, content]) => before.get(file) !== content));
   const remove = [...before.keys()].filter((file) => !after.has(file)).sort(byCodeUnit);
-  return [...live, { kind: 'write-files', write, remove }, { kind: 'reload', reason }];
+  return [...live, { kind: 'write-files', write, remove }, { kind: 'reload', ...reloadReason(applied, desired) }];
+}
+
+/** The maps that can change in the worker that runs. */
+export type MapStep = Extract<Step, { kind: 'replace-map' }>;
+
+/**
+ * The live maps that differ, in the order in which they change, whatever else needs a reload.
+ *
+ * The order keeps every moment between two maps at most as open as before or after: who is gone or has another identity is nobody
+ * first, then the exceptions change, then new identities come. So a pod is never known before the ACLs that name it, and an address
+ * that changes hands never has its old namespace under the new pod's exceptions. New identities wait for the reload when
+ * it gives an ACL to a route that serves already. Choices wait for it when it changes anything else of their route: they may name a
+ * backend that comes with it, or be meant for another header.
+ */
+export function planMaps(applied: RenderedConfig, desired: RenderedConfig): readonly MapStep[] {
+  const reloads = applied.digest !== desired.digest;
+  const changed = [...desired.files]
+    .filter(([file, content]) => isLiveMap(file) && file !== IDENTITY_MAP && file !== FIRST_MAP && applied.files.has(file) && applied.files.get(file) !== content)
+    .sort(([a], [b]) => byCodeUnit(a, b));
+  const exceptions = changed.filter(([file]) => !isChoiceMap(file)).map(([file, content]) => replaceMap(file, content));
+  const choices = changed.filter(([file]) => isChoiceMap(file) && (!reloads || isSameRoute(file, applied, desired))).map(([file, content]) => replaceMap(file, content));
+  const awaited = reloads && [...desired.files.keys()].some((file) => isNewAcl(file, applied));
+  const [known, wanted] = [applied.files.get(IDENTITY_MAP), desired.files.get(IDENTITY_MAP)];
+  const live: MapStep[] = [...exceptions];
+  if (known !== undefined && wanted !== undefined && known !== wanted) {
+    const lasting = lastingLines(known, wanted);
+    const first = (exceptions.length > 0 || awaited) && lasting !== known;
+    if (first) live.unshift(replaceMap(IDENTITY_MAP, lasting));
+    if (!awaited && !(first && lasting === wanted)) live.push(replaceMap(IDENTITY_MAP, wanted));
+  }
+  return [...live, ...choices];
+}
+
+const replaceMap = (file: string, content: string): MapStep => ({ kind: 'replace-map', file, content });
+
+/** Whether all that a reload would change of a map's route is as it was. */
+function isSameRoute(file: string, applied: RenderedConfig, desired: RenderedConfig): boolean {
+  const stem = /^maps\/(.*)\.\w+\.map$/.exec(file)?.[1] ?? '';
+  const structure = desired.structures.get(stem);
+  return structure !== undefined && applied.structures.get(stem) === structure;
 }
 
 /** The lines of a map that stay as they are. */
@@ -100,7 +124,8 @@ const isSameServers = (a: WantedServers, b: WantedServers): boolean =>
 const isStructure = (line: string): boolean => !line.startsWith('  server ') && !isSetAtRunTime(line);
 
 /** Why a worker loaded with `applied` cannot become `desired` by commands. */
-function reloadReason(applied: RenderedConfig, desired: RenderedConfig): string {
+function reloadReason(applied: RenderedConfig, desired: RenderedConfig): { readonly reason: string; readonly cause: ReloadCause } {
+  if (applied.digest === '') return { reason: 'what it runs is not known', cause: 'unknown' };
   const structural = ({ files }: RenderedConfig): string[] => [...files.keys()].filter((file) => !isLiveMap(file));
   const names = new Set([...structural(applied), ...structural(desired)]);
   const changedFiles = [...names].filter((file) => applied.files.get(file) !== desired.files.get(file)).sort(byCodeUnit);
@@ -116,7 +141,9 @@ function reloadReason(applied: RenderedConfig, desired: RenderedConfig): string 
     ...describe('changed', changed),
     ...(added.length + removed.length + changed.length === 0 ? describe('changed', changedFiles) : []),
   ];
-  return parts.length === 0 ? 'description changed' : parts.join(', ');
+  const ofRoutes = [added, removed, changed].map((names) => names.some((name) => name !== GLOBAL_SECTION));
+  const cause = ofRoutes[0] === true || ofRoutes[1] === true ? 'routes' : ofRoutes[2] === true ? 'settings' : 'shared';
+  return { reason: parts.length === 0 ? 'description changed' : parts.join(', '), cause };
 }
 
 const describe = (verb: string, names: readonly string[]): readonly string[] => {

@@ -1,8 +1,14 @@
 import type { Server } from './servers.ts';
 import { COUNTED, isChecked, serverWords } from './servers.ts';
 
-/** What a backend of a running worker has, by the server's name. `leaving`: in maintenance, to be deleted once its last call has ended. */
-export type RunningServers = ReadonlyMap<string, 'serving' | 'leaving'>;
+/**
+ * How a server of a running worker is. `leaving`: in maintenance, to be deleted once its last call has ended. `altered`: somebody else gave
+ * it another address or weight, or drains it.
+ */
+export type ServerState = 'serving' | 'leaving' | 'altered';
+
+/** What a backend of a running worker has, by the server's name. */
+export type RunningServers = ReadonlyMap<string, ServerState>;
 
 /** What a backend should have. */
 export interface WantedServers {
@@ -17,10 +23,10 @@ export interface WantedServers {
   readonly preserveClientIp?: boolean;
 }
 
-/** One line for HAProxy's CLI (management guide, 9.3) and how its answer begins; '' is silence. */
+/** One line for HAProxy's CLI (management guide, 9.3) and how its answer begins, in one of these ways; '' is silence. */
 export interface Command {
   readonly text: string;
-  readonly answer: string;
+  readonly answer: string | readonly string[];
   /** Refused while calls are in flight: asked again later, and no fault. */
   readonly patient?: boolean;
 }
@@ -47,10 +53,11 @@ export function planServers(backend: string, running: RunningServers, pinned: st
   ];
 }
 
-function bringIn(backend: string, { name, address, way }: WantedServers['servers'][number], state: 'serving' | 'leaving' | undefined, { h2, counted = false, preserveClientIp }: WantedServers): readonly Command[] {
+function bringIn(backend: string, { name, address, way }: WantedServers['servers'][number], state: ServerState | undefined, { h2, counted = false, preserveClientIp }: WantedServers): readonly Command[] {
   const server = `${backend}/${name}`;
   if (state === 'serving') return [];
-  if (state === 'leaving') return [{ text: `set server ${server} state ready`, answer: '' }];
+  // One that leaves may have been altered besides.
+  if (state !== undefined) return putRight(server, address);
   const { all, check } = serverWords(preserveClientIp);
   const checked = isChecked(way, preserveClientIp);
   const words = [`add server ${server} ${address}`, ...(h2 ? ['proto h2'] : []), ...all, ...(counted ? [COUNTED] : []), ...(checked ? [check] : []), ...(way === 'backup' ? ['backup'] : [])];
@@ -62,7 +69,17 @@ function bringIn(backend: string, { name, address, way }: WantedServers['servers
   ];
 }
 
-function takeOut(backend: string, name: string, state: 'serving' | 'leaving'): readonly Command[] {
+/** All of its weight: balancing with fixed ones takes no other word. */
+function putRight(server: string, address: string): readonly Command[] {
+  const [, host = '', port = ''] = /^\[?(.*?)\]?:(\d+)$/.exec(address) ?? [];
+  return [
+    { text: `set server ${server} addr ${host} port ${port}`, answer: ['IP changed', 'no need to change the addr'] },
+    { text: `set server ${server} weight 100%`, answer: '' },
+    { text: `set server ${server} state ready`, answer: '' },
+  ];
+}
+
+function takeOut(backend: string, name: string, state: ServerState): readonly Command[] {
   const server = `${backend}/${name}`;
   return [
     ...(state === 'leaving' ? [] : [{ text: `set server ${server} state maint`, answer: '' }]),

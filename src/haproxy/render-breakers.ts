@@ -13,6 +13,11 @@ export const OPEN_LIST = 'maps/open-breakers.map';
 /** Table that counts calls refused by versions, by caller: `gpc0` conn-limit, `gpc1` breaker-open. */
 export const REFUSED_TABLE = 'refused-by-version';
 
+/** `LIMIT+1:MOST 1`: counts of connections that are too many for this backend; changed at run time. */
+export const limitMap = (backend: string): string => `maps/${backend}.limit.map`;
+/** HAProxy counts no more. */
+export const MOST_CONNECTIONS = 2 ** 32 - 1;
+
 export const hasBreaker = ({ breaker }: Version, options: RenderOptions): boolean => options.haproxy.lua && (breaker?.threshold ?? 0) > 0;
 
 const versionsOf = (table: RouteTable): readonly Version[] => table.routes.flatMap((route) => (route.invalid ? [] : route.versions));
@@ -61,13 +66,12 @@ export const renderBreakerRules = (protocol: Route['protocol']): readonly string
  * Concurrent calls of a version, in all of its backends. HAProxy counts a call into its backend before it reads these rules, so the limit is exact with
  * any number of threads.
  */
-export function renderConnLimit(route: Route, { breaker }: Version, [near, ...farther]: readonly string[]): readonly string[] {
-  const limit = breaker?.connLimit ?? 0;
-  if (limit === 0) return [];
+export function renderConnLimit(route: Route, { breaker }: Version, [near = '', ...farther]: readonly string[]): readonly string[] {
+  if ((breaker?.connLimit ?? 0) === 0) return [];
   const rule = route.protocol === 'http' ? 'http-request' : 'tcp-request content';
   const sums = farther.map((name, i) => `  ${rule} set-var(txn.conns) be_conn(${name})${i === 0 ? '' : ',add(txn.conns)'}`);
   const all = farther.length === 0 ? 'be_conn' : `be_conn(${near}),add(txn.conns)`;
-  return [...sums, ...refuse('conn-limit', route.protocol, hasFeed(route), `{ ${all} gt ${limit} }`, 'gpc0')];
+  return [...sums, ...refuse('conn-limit', route.protocol, hasFeed(route), `{ ${all},map_int(${limitMap(near)}) -m found }`, 'gpc0')];
 }
 
 /** Files that breakers need; none without a breaker. */

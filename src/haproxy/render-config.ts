@@ -12,6 +12,7 @@ import type { RenderOptions } from './render-options.ts';
 import { renderSpillFile } from './render-spill.ts';
 import { recallRoute, type RouteMemory } from './render-route.ts';
 import { renderAccounts, renderTokenScript, TOKEN_SCRIPT } from './render-tokens.ts';
+import { frontendName } from './section-names.ts';
 import { checkableServers } from './servers.ts';
 
 /** Everything HAProxy reads. The same table gives the same bytes. */
@@ -24,6 +25,8 @@ export interface RenderedConfig {
   readonly files: ReadonlyMap<string, string>;
   /** The servers of each backend, as they stand in `config`. */
   readonly servers: ReadonlyMap<string, WantedServers>;
+  /** What only a reload changes of a route, as a digest, by the stem of its sections. Empty when it was read from a disk. */
+  readonly structures: ReadonlyMap<string, string>;
 }
 
 /** Renders a whole node: pure, sorted as the table is, without time. With a `memory` that it had before, only routes that changed. */
@@ -55,6 +58,7 @@ export function renderConfig(table: RouteTable, options: RenderOptions, memory: 
     digest,
     files: new Map([...own, ...routes.flatMap((route) => [...route.files])]),
     servers,
+    structures: new Map(table.routes.map((route, i) => [frontendName(route), routes[i]?.structure ?? ''])),
   };
 }
 

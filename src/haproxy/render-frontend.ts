@@ -7,7 +7,7 @@ import type { RenderOptions } from './render-options.ts';
 import { DEFAULT_REQUEST_MS } from './render-global.ts';
 import { hasFeed, REASON_VARIABLE, renderLog } from './render-log.ts';
 import { renderRateLimit } from './render-rate-limit.ts';
-import { drawsOf, exceptionsMap, headerMap, HOST, IDENTITY_MAP, sharesMap, TRUSTED, UNKNOWN } from './render-maps.ts';
+import { drawsOf, exceptionsMap, headerMap, HOST, IDENTITY_MAP, reachMap, sharesMap, TRUSTED, UNKNOWN } from './render-maps.ts';
 import { renderSpill, spills, VERSION_VARIABLE } from './render-spill.ts';
 import { accountExceptionsMap } from './render-tokens.ts';
 import { backendNames, frontendName } from './section-names.ts';
@@ -70,10 +70,7 @@ function renderAccess(route: Route, options: RenderOptions): readonly string[] {
     ['namespace-isolated', isolated],
     ...(hasAcl(route) ? [['acl-denied', denied] as const] : []),
   ];
-  const rate = renderRateLimit(
-    route,
-    refusals.map(([, condition]) => condition),
-  );
+  const rate = renderRateLimit(route, refusals);
   return [
     `  tcp-request connection set-var(sess.caller) src,map_ip(${IDENTITY_MAP},${UNKNOWN})`,
     // Looked up again where an ACL counts: exceptions are read now, and a pod that has gone since it connected is in none any more.
@@ -81,7 +78,7 @@ function renderAccess(route: Route, options: RenderOptions): readonly string[] {
     ...renderLog(route, options),
     ...(options.haproxy.lua ? hold : []),
     ...(http ? (rate?.rules ?? []) : []),
-    ...refusals.flatMap(([code, condition]) => refuse(code, condition)),
+    ...(rate?.refusedBefore ?? refusals.flatMap(([code, condition]) => refuse(code, condition))),
     ...(http ? [] : (rate?.rules ?? [])),
     ...(rate === undefined ? [] : refuse('rate-limited', rate.over)),
   ];
@@ -117,8 +114,8 @@ function renderChoice(route: Route): readonly string[] {
 /** The backend by the header's value, and up to which length that is looked up. */
 function headerChoice(route: Route, name: string): { readonly value: string; readonly condition: string } {
   const header = `req.fhdr(${quoteArgument(name)})`;
-  const reach = regexReach(route.versions);
-  return { value: `${header},map_reg(${headerMap(route)})`, condition: reach === undefined ? '' : ` if { ${quoteFormat(`${header},length`)} le ${reach} }` };
+  const condition = regexReach(route.versions) === undefined ? '' : ` if { ${quoteFormat(`${header},length,map_int(${reachMap(route)})`)} -m found }`;
+  return { value: `${header},map_reg(${headerMap(route)})`, condition };
 }
 
 /** The same choice kept in a variable, for rules that ask how busy the chosen version is. */

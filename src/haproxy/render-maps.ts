@@ -32,16 +32,21 @@ export const exceptionsMap = (route: Route): string =>
   `maps/${frontendName(route)}.${route.access.defaultAllow ? 'denied' : 'allowed'}.map`;
 export const sharesMap = (route: Route): string => `maps/${frontendName(route)}.shares.map`;
 export const headerMap = (route: Route): string => `maps/${frontendName(route)}.header.map`;
+/** How long a header's value may be to be matched: `0:REACH 1`. */
+export const reachMap = (route: Route): string => `maps/${frontendName(route)}.reach.map`;
 
 /** Maps of an ACL's exceptions. */
 export const isAclMap = (file: string): boolean => /\.(?:denied|allowed)(?:-accounts)?\.map$/.test(file);
 
-/** Maps that choose a version: their values are names of backends. */
-export const isChoiceMap = (file: string): boolean => /\.(?:shares|header)\.map$/.test(file);
+/** Maps that choose a version, and how long a header's value may be for that: they belong to what else the route has. */
+export const isChoiceMap = (file: string): boolean => /\.(?:shares|header|reach)\.map$/.test(file);
+
+/** Maps that hold the numbers of a setting whose rules are there: a rate, a limit of connections. */
+const isNumbersMap = (file: string): boolean => /\.(?:rate|limit)\.map$/.test(file);
 
 /** True for the maps that are brought to a running worker by commands; a change of any other file needs a reload. */
 export const isLiveMap = (file: string): boolean =>
-  file === IDENTITY_MAP || file === ACCOUNTS_MAP || file === BREAKER_MAP || file === SPILL_MAP || file === FIRST_MAP || isAclMap(file) || isChoiceMap(file);
+  file === IDENTITY_MAP || file === ACCOUNTS_MAP || file === BREAKER_MAP || file === SPILL_MAP || file === FIRST_MAP || isAclMap(file) || isChoiceMap(file) || isNumbersMap(file);
 
 /** Why a pattern cannot stand in a map file: its key ends at the first blank, and the file at a line's end. */
 export function unfitForMap(pattern: string): string | undefined {

@@ -1,6 +1,8 @@
+import type { RefusalCode } from '../model/refusal.ts';
 import type { Route } from '../model/route-table.ts';
+import { frontendName } from './section-names.ts';
 
-/** Set by a rule that refuses for another reason: such a call is not counted. */
+/** Why the call is refused for another reason: such a call is not counted. */
 const REFUSED_VARIABLE = 'txn.refused';
 /** Both counters of a table's entry have 32 bits; all sums are taken modulo that. */
 const MODULUS = 2 ** 32;
@@ -11,10 +13,28 @@ const MAX_CALLERS = 2048;
 /** An idle caller is forgotten this long after its bucket was full again. */
 const FORGET_SECONDS = 10;
 
-/** `spec.rateLimit` of a route: the rules that count a call (before any `use_backend`), and the condition under which it is refused. */
+/** Key of the rate in its map: no count of used calls is as high. */
+const RATE_KEY = MODULUS;
+
+/** The numbers of a route's rate, changed at run time: which counts of used calls are within the burst (1) and above it (2), and the rate. */
+export const rateMap = (route: Route): string => `maps/${frontendName(route)}.rate.map`;
+
+/** What a call counts. */
+const unitOf = (requestsPerSecond: number): number => (requestsPerSecond < 1000 ? 1000 : 1);
+
+/** {@link rateMap} */
+export function renderRateNumbers({ requestsPerSecond, burst }: NonNullable<Route['rateLimit']>): string {
+  const unit = unitOf(requestsPerSecond);
+  const full = burst * unit;
+  return `1:${full} 1\n${full + 1}:${full + OVERSHOOT * unit} 2\n${RATE_KEY} ${requestsPerSecond}\n`;
+}
+
+/** `spec.rateLimit` of a route: the rules that count a call (before any `use_backend`), and what refuses calls, in order. */
 export interface RateLimitRules {
   readonly rules: readonly string[];
   readonly over: string;
+  /** Stands in place of the rules for other reasons: http, whose conditions were read already. */
+  readonly refusedBefore: readonly string[] | undefined;
 }
 
 /**
@@ -27,10 +47,11 @@ export interface RateLimitRules {
  * of threads may differ by a few ms); two threads that count for one free place may both be refused, and the next token pays for that.
  *
  * Counted in thousandths of a call below 1,000 calls per second: a token comes 1/rate after the last one, not at whole seconds.
+ * The numbers stand in {@link rateMap}. After a change the clock is another one, and buckets are full as after a reload.
  *
- * @param refusals conditions under which the call is refused for a reason that comes before
+ * @param refusals what a call is refused for before, in order: reason and condition
  */
-export function renderRateLimit(route: Route, refusals: readonly string[]): RateLimitRules | undefined {
+export function renderRateLimit(route: Route, refusals: readonly (readonly [code: RefusalCode, condition: string])[]): RateLimitRules | undefined {
   if (route.rateLimit === undefined) return undefined;
   const { requestsPerSecond, burst, per } = route.rateLimit;
   const http = route.protocol === 'http';
@@ -38,26 +59,35 @@ export function renderRateLimit(route: Route, refusals: readonly string[]): Rate
   // A tcp connection that was refused does not get this far.
   const counted = http ? [`!{ var(${REFUSED_VARIABLE}) -m found }`] : [];
   const when = (...conditions: readonly string[]): string => (conditions.length + counted.length === 0 ? '' : ` if ${[...counted, ...conditions].join(' ')}`);
-  const unit = requestsPerSecond < 1000 ? 1000 : 1;
+  const unit = unitOf(requestsPerSecond);
   const units = unit === 1 ? '' : `,mul(${unit})`;
   const wrap = `add(${MODULUS}),mod(${MODULUS})`;
-  const full = burst * unit;
-  const end = (burst + OVERSHOOT) * unit;
-  const over = `{ var(txn.rate_used) -m int ${full + 1}:${end} }`;
-  const expire = Math.ceil(burst / requestsPerSecond) + FORGET_SECONDS;
+  const numbers = `map_int_int(${rateMap(route)})`;
+  const used = (kind: string): string => `{ var(txn.rate_used),${numbers} -m int ${kind} }`;
+  const over = used('2');
   const table = per === 'Caller' ? `type ipv6 size ${MAX_CALLERS}` : 'type integer size 1';
   return {
     rules: [
-      `  stick-table ${table} expire ${expire}s store gpc0,gpt0`,
-      ...(http ? refusals.map((condition) => `${rule} set-var(${REFUSED_VARIABLE}) bool(true) if ${condition}`) : []),
+      `  stick-table ${table} expire ${forgetSeconds(burst / requestsPerSecond)}s store gpc0,gpt0`,
+      // The last that holds stays, so the first in order comes last.
+      ...(http ? refusals.toReversed().map(([code, condition]) => `${rule} set-var(${REFUSED_VARIABLE}) str(${code}) if ${condition}`) : []),
       `${rule} track-sc0 ${per === 'Caller' ? 'src' : 'int(1)'}${when()}`,
-      `${rule} set-var(txn.rate_clock) date(0,ms),mul(${requestsPerSecond})${unit === 1 ? ',div(1000)' : ''},mod(${MODULUS})${when()}`,
+      `${rule} set-var(txn.rate) int(${RATE_KEY}),${numbers}${when()}`,
+      `${rule} set-var(txn.rate_clock) date(0,ms),mul(txn.rate)${unit === 1 ? ',div(1000)' : ''},mod(${MODULUS})${when()}`,
       `${rule} set-var(txn.rate_calls) sc_get_gpc0(0)${units},mod(${MODULUS})${when()}`,
       `${rule} set-var(txn.rate_used) sc_get_gpt0(0),add(txn.rate_calls),add(${unit}),sub(txn.rate_clock),${wrap}${when('{ var(txn.rate_calls) -m int gt 0 }')}`,
-      `${rule} sc-set-gpt0(0) var(txn.rate_clock),sub(txn.rate_calls),${wrap}${when(`!{ var(txn.rate_used) -m int 1:${end} }`)}`,
+      `${rule} sc-set-gpt0(0) var(txn.rate_clock),sub(txn.rate_calls),${wrap}${when(`!${used('1:2')}`)}`,
       `${rule} set-var(txn.rate_base) sc_get_gpt0(0)${when()}`,
       `${rule} set-var(txn.rate_used) sc_inc_gpc0(0)${units},add(txn.rate_base),sub(txn.rate_clock),${wrap}${when(`!${over}`)}`,
     ],
     over: [...counted, over].join(' '),
+    refusedBefore: http ? [`  use_backend %[var(${REFUSED_VARIABLE})] if { var(${REFUSED_VARIABLE}) -m found }`] : undefined,
   };
+}
+
+/** How long an idle caller is remembered, in steps: another rate seldom needs another table. The clock turns round much later. */
+function forgetSeconds(fillSeconds: number): number {
+  let seconds = 64;
+  while (seconds < fillSeconds + FORGET_SECONDS) seconds *= 2;
+  return seconds;
 }

@@ -1,13 +1,16 @@
 import { createHash } from 'node:crypto';
+import { regexReach } from '../model/regex-reach.ts';
 import type { Route } from '../model/route-table.ts';
 import type { WantedServers } from './plan-servers.ts';
 import { routePools } from './pools.ts';
 import { renderBackend, renderServer } from './render-backend.ts';
+import { limitMap, MOST_CONNECTIONS } from './render-breakers.ts';
 import { hasAcl, renderFrontend } from './render-frontend.ts';
-import { exceptionsMap, headerMap, isLiveMap, renderExceptions, renderHeaderMatches, renderShares, sharesMap } from './render-maps.ts';
+import { exceptionsMap, headerMap, isLiveMap, reachMap, renderExceptions, renderHeaderMatches, renderShares, sharesMap } from './render-maps.ts';
 import type { RenderOptions } from './render-options.ts';
+import { rateMap, renderRateNumbers } from './render-rate-limit.ts';
 import { accountExceptionsMap, renderAccountExceptions } from './render-tokens.ts';
-import { routeComment } from './section-names.ts';
+import { backendNames, routeComment } from './section-names.ts';
 import { firstServer, serversOf } from './servers.ts';
 
 /** One route's part of what HAProxy reads. */
@@ -59,6 +62,15 @@ function renderFiles(route: Route): ReadonlyMap<string, string> {
   if (hasAcl(route)) files.set(exceptionsMap(route), renderExceptions(route));
   if (hasAcl(route) && route.protocol === 'http') files.set(accountExceptionsMap(route), renderAccountExceptions(route));
   if (route.choice.kind === 'weighted') files.set(sharesMap(route), renderShares(route));
-  if (route.choice.kind === 'header') files.set(headerMap(route), renderHeaderMatches(route));
+  if (route.choice.kind === 'header') {
+    const reach = regexReach(route.versions);
+    if (reach !== undefined) files.set(reachMap(route), `0:${reach} 1\n`);
+    files.set(headerMap(route), renderHeaderMatches(route));
+  }
+  if (route.rateLimit !== undefined) files.set(rateMap(route), renderRateNumbers(route.rateLimit));
+  for (const [index, { breaker }] of route.versions.entries()) {
+    const limit = breaker?.connLimit ?? 0;
+    if (limit > 0) files.set(limitMap(backendNames(route)[index] ?? ''), `${limit + 1}:${MOST_CONNECTIONS} 1\n`);
+  }
   return files;
 }

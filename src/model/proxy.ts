@@ -10,8 +10,10 @@ export interface Proxy {
   /**
    * Brings the proxy to `table`; resolves once it is in effect. Resolves (never rejects) with the Problems of routes
    * that had to be left out or kept as they were; all others are in effect.
+   * What cannot change at once waits for its turn while the rest of the table is in effect already. That wait ends when `overtaken` is
+   * aborted, for another table is about to be given; only then it rejects, with the signal's reason.
    */
-  apply(table: RouteTable): Promise<readonly Problem[]>;
+  apply(table: RouteTable, overtaken?: AbortSignal): Promise<readonly Problem[]>;
   /** `address:port` (IPv6 in brackets) of every listener now open for routes. */
   listeners(): ReadonlySet<string>;
   /** What the breakers of all versions that have one do now. Rejects when the running proxy does not say. */

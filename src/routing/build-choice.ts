@@ -14,7 +14,8 @@ export function buildChoice(rule: RouteSpec['rule'], versions: readonly Version[
       if (preferred >= 0 || versions.length === 1) return { kind: 'fixed', version: Math.max(preferred, 0) };
       const counts = versions.map(countActiveTier);
       const total = counts.reduce((sum, count) => sum + count, 0);
-      return total === 0 ? { kind: 'fixed', version: 0 } : { kind: 'weighted', total, shares: buildShares(counts) };
+      // Also without any endpoint: what carries the traffic must not be rebuilt when the last one goes or the first one comes.
+      return total === 0 ? { kind: 'weighted', total: 1, shares: [{ below: 1, version: 0 }] } : { kind: 'weighted', total, shares: buildShares(counts) };
     }
     default:
       return rule.type satisfies never;

@@ -101,3 +101,36 @@ test('closing waits for the apply that runs, aborts its signal and starts no oth
   await runner.idle();
   expect(seen).toEqual(['a starts', 'a ends']);
 });
+
+test('an apply that gives way to a newer value is no failure; any other error still is one', async () => {
+  const seen: string[] = [];
+  const runner = new SerialRunner<string>({
+    apply: async (value, _, overtaken) => {
+      seen.push(value);
+      if (value === 'last') return;
+      await new Promise<void>((resolve) => overtaken.addEventListener('abort', () => resolve()));
+      throw value === 'waits' ? overtaken.reason : new Error(value);
+    },
+    onError: (error) => seen.push(String(error)),
+    backoff: new Backoff({ baseMs: 1, maxMs: 1 }, () => 0),
+    sleep: () => Promise.resolve(),
+  });
+  for (const value of ['waits', 'breaks', 'last']) {
+    runner.want(value);
+    await turns(10);
+  }
+  await runner.idle();
+  expect(seen).toEqual(['waits', 'breaks', 'Error: breaks', 'last']);
+});
+
+test('closing ends an apply that waits', async () => {
+  const runner = new SerialRunner<string>({
+    apply: (_value, _signal, overtaken) => new Promise((_, reject) => overtaken.addEventListener('abort', () => reject(overtaken.reason))),
+    onError: () => expect.unreachable(),
+    backoff: new Backoff({ baseMs: 1, maxMs: 1 }, () => 0),
+    sleep: () => Promise.resolve(),
+  });
+  runner.want('a');
+  await turns(5);
+  await runner.close();
+});

@@ -45,7 +45,7 @@ export async function readFiles(dir: string): Promise<RenderedConfig | undefined
   const files = new Map<string, string>();
   for (const file of [...maps, ...scripts].sort()) files.set(file, await readFile(join(dir, file), 'utf8'));
   const digest = configDigest(config) ?? '';
-  return { config, digest, files, servers: parseServers(config, files.get(FIRST_MAP) ?? '') };
+  return { config, digest, files, servers: parseServers(config, files.get(FIRST_MAP) ?? ''), structures: new Map() };
 }
 
 /** The same files, live maps as the running worker has them: an agent may have ended between the command and the write. */

@@ -1,6 +1,7 @@
 // Invariants:
 // - `#exclusive` orders everything that touches the process or its files: apply, restart, close never overlap.
 // - `RunningHaproxy` alone knows what runs; here stands what is wanted, and which routes have to be left out of it.
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { BreakerMode, BreakerRef, BreakerState } from '../../model/breaker.ts';
 import { NO_CALLS, type CallCounts } from '../../model/call-counts.ts';
 import { messageOf } from '../../model/coded-error.ts';
@@ -16,6 +17,7 @@ import type { Culprits } from '../find-culprits.ts';
 import { buildLogNames, parseLogLine, type LogNames } from '../parse-log-line.ts';
 import { parseStats } from '../parse-stats.ts';
 import { countsRefused, REFUSED_TABLE } from '../render-breakers.ts';
+import type { ReloadPace } from '../reload-pace.ts';
 import { rememberRender } from '../remember-render.ts';
 import { renderConfig, type RenderedConfig } from '../render-config.ts';
 import type { RenderOptions } from '../render-options.ts';
@@ -31,7 +33,7 @@ import type { Master, Sight } from './master.ts';
 import { Quarantine } from './quarantine.ts';
 import type { RunLock } from './run-lock.ts';
 import { RunningHaproxy } from './running-haproxy.ts';
-import type { Refused } from './running-haproxy.ts';
+import type { Later, Refused } from './running-haproxy.ts';
 import type { TokenDesk } from './token-desk.ts';
 import { WorkerBreakers } from './worker-breakers.ts';
 import { WorkerWatch } from './worker-watch.ts';
@@ -46,6 +48,7 @@ export interface HaproxyProxyParts {
   /** True while another proxy serves in its place: then only `apply` starts it, with what is wanted by then. */
   readonly holdsRestarts?: () => boolean;
   readonly events: HaproxyEvents;
+  readonly pace: ReloadPace;
 }
 
 const WATCH_MS = 150;
@@ -71,6 +74,7 @@ export class HaproxyProxy implements Proxy {
   #exclusive: Promise<unknown> = Promise.resolve();
   #busy = 0;
   #closed = false;
+  readonly #closing = new AbortController();
   #missed = 0;
   readonly #timer: NodeJS.Timeout | undefined;
   readonly #watch: WorkerWatch | undefined;
@@ -82,7 +86,7 @@ export class HaproxyProxy implements Proxy {
     this.#parts = parts;
     this.#render = rememberRender(parts.render);
     this.#check = openConfigCheck(parts.binary, parts.render.runDir);
-    const { master, attach, render, events } = parts;
+    const { master, attach, render, events, pace } = parts;
     this.#feed = openLogFeed({ socket: master.statsSocket, onLine: (line) => this.#told(line) });
     const onWorker = (): void => parts.tokens.newWorker();
     const carry = new WorkerBreakers({ ask: (command) => askCli(master.statsSocket, command), render });
@@ -98,10 +102,10 @@ export class HaproxyProxy implements Proxy {
         onOther: () => void this.#meet(),
       });
       this.#watch = watch;
-      this.#running = new RunningHaproxy({ master, attach, render, events, onWorker, carry, check: this.#check, trouble: () => watch.trouble });
+      this.#running = new RunningHaproxy({ master, attach, render, events, pace, onWorker, carry, check: this.#check, trouble: () => watch.trouble });
     } else {
       this.#timer = setInterval(() => this.#look(), WATCH_MS).unref();
-      this.#running = new RunningHaproxy({ master, attach, render, events, onWorker, carry, check: this.#check });
+      this.#running = new RunningHaproxy({ master, attach, render, events, pace, onWorker, carry, check: this.#check });
     }
   }
 
@@ -110,10 +114,22 @@ export class HaproxyProxy implements Proxy {
     return this.#running.adopt();
   }
 
-  async apply(table: RouteTable): Promise<readonly Problem[]> {
-    const problems = await this.#alone(() => this.#apply(table));
-    this.#tidySoon();
-    return problems;
+  async apply(table: RouteTable, overtaken?: AbortSignal): Promise<readonly Problem[]> {
+    for (;;) {
+      const outcome = await this.#alone(() => this.#apply(table));
+      this.#tidySoon();
+      if (!('dueMs' in outcome)) return outcome;
+      await this.#wait(outcome.dueMs - performance.now(), overtaken);
+      if (this.#closed) return [];
+    }
+  }
+
+  /** @throws the reason of `overtaken` once it is aborted */
+  async #wait(ms: number, overtaken?: AbortSignal): Promise<void> {
+    overtaken?.throwIfAborted();
+    const signals = [this.#closing.signal, ...(overtaken === undefined ? [] : [overtaken])];
+    await sleep(Math.max(1, Math.ceil(ms)), undefined, { signal: AbortSignal.any(signals) }).catch(() => undefined);
+    overtaken?.throwIfAborted();
   }
 
   /** Compares what runs with what is applied, and mends it; called each minute. */
@@ -195,6 +211,7 @@ export class HaproxyProxy implements Proxy {
   async close(how: { readonly drainMs: number; readonly leaveRunning: boolean }): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.#closing.abort();
     clearInterval(this.#timer);
     clearTimeout(this.#tidying);
     clearInterval(this.#repairing);
@@ -238,7 +255,7 @@ export class HaproxyProxy implements Proxy {
     }
   }
 
-  async #apply(whole: RouteTable): Promise<readonly Problem[]> {
+  async #apply(whole: RouteTable): Promise<readonly Problem[] | Later> {
     this.#table = whole;
     this.#logNames = undefined;
     this.#feed.want(whole.routes.some(hasFeed));
@@ -253,6 +270,10 @@ export class HaproxyProxy implements Proxy {
       try {
         const outcome = await this.#running.bringTo(desired, routes);
         if (outcome.ok) return [...problems.values()];
+        if ('dueMs' in outcome) {
+          await this.#running.bringWhatLives(desired);
+          return outcome;
+        }
         const culprits = await this.#culprits(outcome, desired, { ...table, routes });
         if (culprits.size === 0) {
           await this.#running.bringWhatLives(desired);

@@ -1,4 +1,5 @@
 import type { FinishedCall } from '../parse-log-line.ts';
+import type { ReloadCause } from '../plan-change.ts';
 
 export interface HaproxyEvents {
   /** Something went wrong that no Problem tells: one printable line for the log. */
@@ -20,6 +21,7 @@ export interface HaproxyStatus {
   readonly oldWorkers: number;
   readonly restarts: number;
   readonly reloads: number;
+  readonly reloadsByCause: Readonly<Record<ReloadCause, number>>;
   readonly lastReloadReason: string | undefined;
   readonly configRejected: number;
   /** Maps and backends that were not as applied, and were mended. */

@@ -1,11 +1,12 @@
 import { messageOf } from '../../model/coded-error.ts';
 import { parseMap } from '../parse-answers.ts';
 import { parsePins, parseServerStates } from '../parse-server-states.ts';
-import { FIRST_MAP, planServers, type Command, type WantedServers } from '../plan-servers.ts';
+import { FIRST_MAP, planServers, type Command, type ServerState, type WantedServers } from '../plan-servers.ts';
 import type { RenderedConfig } from '../render-config.ts';
+import { endpointKey, wayOf } from '../servers.ts';
 import { CliSession } from './cli-session.ts';
 
-type ServerStates = Map<string, 'serving' | 'leaving'>;
+type ServerStates = Map<string, ServerState>;
 
 /**
  * The servers of a running worker: what it has, as told by it or by our own commands, and how it gets others.
@@ -71,7 +72,7 @@ export class LiveServers {
     try {
       for (const [backend, wanted] of backends) {
         this.#settled.delete(backend);
-        const running = this.#servers.get(backend) ?? new Map<string, 'serving' | 'leaving'>();
+        const running = this.#servers.get(backend) ?? new Map<string, ServerState>();
         for (const command of planServers(backend, running, this.#pinned.get(backend), wanted)) await this.#send(session, command);
         this.#note(backend, wanted);
       }
@@ -83,7 +84,7 @@ export class LiveServers {
   /** Deletes what was leaving and has no call any more. */
   async sweep(): Promise<void> {
     await this.bring([...this.#servers].flatMap(([backend, servers]) => {
-      const serving = [...servers].flatMap(([name, state]) => (state === 'serving' ? [{ name, address: '', way: 'active' as const }] : []));
+      const serving = [...servers].flatMap(([name, state]) => (state === 'leaving' ? [] : [{ name, address: endpointKey(name) ?? '', way: wayOf(name) }]));
       return serving.length === servers.size ? [] : [[backend, { servers: serving, first: this.#pinned.get(backend), h2: false }] as const];
     }));
   }
@@ -95,7 +96,7 @@ export class LiveServers {
     const said = await session.ask(text).catch((error: unknown) => {
       throw new Error(`${text}: ${messageOf(error)}`, { cause: error });
     });
-    if (answer === '' ? said === '' : said.startsWith(answer)) return;
+    if ([answer].flat().some((expected) => (expected === '' ? said === '' : said.startsWith(expected)))) return;
     if (patient) this.#kept.add(text.slice('del server '.length));
     else throw new Error(`${text}: ${said.slice(0, 300)}`);
   }

@@ -15,6 +15,8 @@ const PID_FILE = 'haproxy.pid';
 const LOG_FILE = 'haproxy.log';
 const MAX_LOG_BYTES = 1024 * 1024;
 const POLL_MS = 25;
+/** Looks in a row at which nobody listens. */
+const GONE_IS_DEAD = 10;
 
 export type Outcome = { readonly ok: true } | { readonly ok: false; readonly messages: string };
 
@@ -110,10 +112,12 @@ export class Master {
     const messages = parseFailedReload(await askCli(this.#masterSocket, 'reload', timeoutMs).catch(() => ''));
     if (messages !== undefined) return { ok: false, messages };
     const deadline = Date.now() + timeoutMs;
-    while (Date.now() < deadline) {
-      const now = await this.worker();
-      if (now?.digest === digest && now.pid !== before?.pid) return { ok: true };
+    for (let gone = 0; Date.now() < deadline && gone < GONE_IS_DEAD; ) {
+      const now = await this.look();
+      if (typeof now !== 'string' && now.digest === digest && now.pid !== before?.pid) return { ok: true };
       if (((await this.processes())?.failed ?? 0) > 0) break;
+      // The old worker answers until the new one does: with neither there, HAProxy has ended.
+      gone = now === 'gone' ? gone + 1 : 0;
       await sleep(POLL_MS);
     }
     return { ok: false, messages: this.#logSince(logFrom) };

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { CodedError } from '../../model/coded-error.ts';
 import type { OnTokensChanged, VerifyToken } from '../../model/token.ts';
 import { isSupported } from '../features.ts';
+import { RELOAD_PACE, type ReloadPace } from '../reload-pace.ts';
 import type { RenderOptions } from '../render-options.ts';
 import { checkAttached, checkSpawned } from './client-ip-trial.ts';
 import { HaproxyProxy } from './haproxy-proxy.ts';
@@ -31,6 +32,7 @@ export interface HaproxyOptions {
   /** True while another proxy serves in its place. */
   readonly holdsRestarts?: () => boolean;
   readonly events?: Partial<HaproxyEvents>;
+  readonly pace?: ReloadPace;
 }
 
 /** HAProxy binds a socket under a longer, temporary name first; the kernel's limit is 107 bytes. */
@@ -73,7 +75,7 @@ export async function openHaproxy(options: HaproxyOptions): Promise<HaproxyProxy
         for (const pid of (await master.processes())?.old ?? []) await master.inWorker(pid, command);
       },
     });
-    const proxy = new HaproxyProxy({ master, binary: options.binary, attach: options.attach, render, lock, tokens, events, ...(options.holdsRestarts === undefined ? {} : { holdsRestarts: options.holdsRestarts }) });
+    const proxy = new HaproxyProxy({ master, binary: options.binary, attach: options.attach, render, lock, tokens, events, pace: options.pace ?? RELOAD_PACE, ...(options.holdsRestarts === undefined ? {} : { holdsRestarts: options.holdsRestarts }) });
     await proxy.adopt();
     return proxy;
   } catch (error) {

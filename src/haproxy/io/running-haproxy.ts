@@ -11,7 +11,6 @@ import { describeStep, filesOf, planChange } from '../plan-change.ts';
 import type { RenderedConfig } from '../render-config.ts';
 import type { RenderOptions } from '../render-options.ts';
 import { STATS_SOCKET } from '../render-global.ts';
-import type { CheckConfig } from './check-config.ts';
 import { readFiles, readLiveMaps, writeFiles } from './config-files.ts';
 import type { HaproxyStatus } from './haproxy-status.ts';
 import type { Outcome } from './master.ts';
@@ -20,7 +19,6 @@ import { RunningWorker, type RunningWorkerParts } from './running-worker.ts';
 export interface RunningHaproxyParts extends Omit<RunningWorkerParts, 'runDir'> {
   readonly attach: boolean;
   readonly render: RenderOptions;
-  readonly check: CheckConfig;
   /** Attached: what is seen to be wrong now. */
   readonly trouble?: () => string | undefined;
 }
@@ -39,10 +37,12 @@ const MAX_OLD_WORKERS = 8;
 
 /** `rejected`: by `haproxy -c`; else it passed and did not start. */
 export type Refused = { readonly ok: false; readonly rejected: boolean; readonly messages: string };
-export type Applied = { readonly ok: true } | Refused;
+/** Not before then (performance.now) may the reload start that this needs. */
+export type Later = { readonly ok: false; readonly dueMs: number };
+export type Applied = { readonly ok: true } | Refused | Later;
 
 /** Stands for whatever a worker runs that is not what lies on disk: only a reload leads out of it. */
-const UNKNOWN: RenderedConfig = { config: '', digest: '', files: new Map(), servers: new Map() };
+const UNKNOWN: RenderedConfig = { config: '', digest: '', files: new Map(), servers: new Map(), structures: new Map() };
 
 /** The HAProxy of a run dir, spawned, adopted or attached: what it runs, and how it is brought to something else. */
 export class RunningHaproxy {
@@ -63,8 +63,8 @@ export class RunningHaproxy {
 
   constructor(parts: RunningHaproxyParts) {
     this.#parts = parts;
-    const { master, render, events, onWorker, carry } = parts;
-    this.#running = new RunningWorker({ master, runDir: render.runDir, events, onWorker, carry });
+    const { master, render, check, events, pace, onWorker, carry } = parts;
+    this.#running = new RunningWorker({ master, runDir: render.runDir, check, events, pace, onWorker, carry });
   }
 
   get applied(): RenderedConfig | undefined {
@@ -89,7 +89,8 @@ export class RunningHaproxy {
       workerPid: this.#processes?.worker,
       oldWorkers: this.#processes?.old.length ?? 0,
       restarts: this.#restarts,
-      reloads,
+      reloads: Object.values(reloads).reduce((sum, count) => sum + count, 0),
+      reloadsByCause: reloads,
       lastReloadReason,
       configRejected: this.#configRejected,
       repaired,
@@ -128,7 +129,7 @@ export class RunningHaproxy {
     const disk = await readFiles(render.runDir);
     const same = disk !== undefined && worker.digest === disk.digest;
     this.#applied = same ? { ...disk, files: await readLiveMaps(master.statsSocket, disk.files) } : UNKNOWN;
-    if (same) await this.#running.readServers();
+    if (same) await this.#running.meet();
     this.#worker = worker;
     this.#startedAtMs = Date.now();
     this.#parts.onWorker();
@@ -138,11 +139,16 @@ export class RunningHaproxy {
   async bringTo(desired: RenderedConfig, routes: readonly Route[]): Promise<Applied> {
     const { master, attach } = this.#parts;
     const running = (await this.refresh()) && (!attach || (await this.#recognize()));
+    if (running && this.#applied !== undefined) this.#applied = await this.#running.settle(this.#applied);
     const applied = running ? this.#applied : undefined;
+    const dueMs = this.#running.reloadDueMs;
+    // What runs unknown cannot be changed otherwise.
+    if (applied !== undefined && applied.digest !== '' && applied.digest !== desired.digest && dueMs > performance.now()) return { ok: false, dueMs };
     const steps = applied === undefined ? undefined : planChange(applied, desired);
     const { digest } = desired;
-    if (running && this.#failed !== undefined && this.#failed.digest === digest) return this.#failed.refused;
-    if (steps === undefined || steps.some((step) => step.kind === 'reload')) {
+    const reloads = steps?.some((step) => step.kind === 'reload') === true;
+    if (reloads && this.#failed?.digest === digest) return this.#failed.refused;
+    if (steps === undefined || reloads) {
       const rejection = await this.#parts.check(desired);
       if (rejection !== undefined) {
         this.#configRejected++;
@@ -152,13 +158,13 @@ export class RunningHaproxy {
     const outcome = steps === undefined ? await this.#start(desired) : await this.#running.execute(steps, applied, desired);
     if (outcome.ok) this.#applied = desired;
     if (outcome.ok && attach && steps?.length !== 0) this.#worker = await master.worker();
-    await this.refresh();
+    const runs = await this.refresh();
     if (outcome.ok && steps?.length !== 0) this.#parts.events.onChange(`${routes.length} routes: ${steps === undefined ? 'started' : steps.map(describeStep).join('; ')}`);
     this.#failed = undefined;
     if (outcome.ok) return outcome;
     const refused = { ...outcome, rejected: false };
     // Each attempt to reload may stop the listeners for seconds. While nothing runs there is nothing to lose.
-    if (running) this.#failed = { digest, refused };
+    if (reloads && runs) this.#failed = { digest, refused };
     return refused;
   }
 
@@ -166,7 +172,7 @@ export class RunningHaproxy {
   async bringWhatLives(desired: RenderedConfig): Promise<void> {
     const applied = this.#applied;
     if (applied === undefined || applied.digest === '' || applied.digest === desired.digest) return;
-    this.#applied = await this.#running.bringWhatLives(applied, desired);
+    this.#applied = await this.#running.bringWhatLives(await this.#running.settle(applied), desired);
   }
 
   /** What is left to be done when there is time. */
@@ -186,7 +192,8 @@ export class RunningHaproxy {
     const worker = applied === undefined || applied.digest === '' ? undefined : await master.worker();
     // Another worker than ours is brought in step by the next apply.
     if (applied === undefined || worker?.digest !== applied.digest || (attach && !isSameWorker(this.#worker, worker))) return [];
-    return this.#running.repair(applied);
+    this.#applied = await this.#running.settle(applied);
+    return this.#running.repair(this.#applied);
   }
 
   /** Nothing runs: writes all files and spawns, or, attached, waits for the other supervisor to start it. */

@@ -75,6 +75,8 @@ describe('planServers', () => {
     const running = new Map([['10.0.0.1:80', 'leaving'], ['10.0.0.9:80', 'leaving']] as const);
     const servers = serversOf(version(NEAR.slice(0, 2)), 100);
     expect(planServers('shop.cart.v', running, undefined, { servers, first: undefined, h2: true })).toEqual([
+      { text: 'set server shop.cart.v/10.0.0.1:80 addr 10.0.0.1 port 80', answer: ['IP changed', 'no need to change the addr'] },
+      { text: 'set server shop.cart.v/10.0.0.1:80 weight 100%', answer: '' },
       { text: 'set server shop.cart.v/10.0.0.1:80 state ready', answer: '' },
       { text: `add server shop.cart.v/10.0.0.2:80 10.0.0.2:80 proto h2 ${CHECK}`, answer: 'New server registered.' },
       { text: 'enable health shop.cart.v/10.0.0.2:80', answer: '' },
@@ -84,12 +86,31 @@ describe('planServers', () => {
   });
 });
 
+it('a server that somebody else altered is put right where it is', () => {
+  const servers = serversOf(version(['fd00::1']), 100);
+  expect(planServers('b', new Map([['fd00::1:80.plain', 'altered']]), undefined, { servers, first: undefined, h2: false }).map(({ text }) => text)).toEqual([
+    'set server b/fd00::1:80.plain addr fd00::1 port 80',
+    'set server b/fd00::1:80.plain weight 100%',
+    'set server b/fd00::1:80.plain state ready',
+  ]);
+});
+
 it('show servers state', () => {
-  const answer = '1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight\n3 shop.cart.v 1 10.0.0.1:80 10.0.0.1 2 0 1\n3 shop.cart.v 2 10.0.0.2:80 10.0.0.2 0 1 1\n4 shop.pay.v 1 fd00::1:80.plain fd00::1 2 0 1\n\n';
+  const answer = `1
+# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_port
+3 shop.cart.v 1 10.0.0.1:80 10.0.0.1 2 0 1 1 80
+3 shop.cart.v 2 10.0.0.2:80 10.0.0.2 0 1 1 1 80
+3 shop.cart.v 3 10.0.0.3:80 10.0.0.3 2 0 7 1 80
+3 shop.cart.v 4 10.0.0.4:80 10.0.0.9 2 0 1 1 80
+3 shop.cart.v 5 10.0.0.5:80 10.0.0.5 2 0 1 1 81
+3 shop.cart.v 6 10.0.0.6:80 10.0.0.6 0 8 1 1 80
+4 shop.pay.v 1 fd00:0::1:80.plain fd00::1 2 0 1 1 80
+
+`;
   expect(parseServerStates(answer)).toEqual(
     new Map([
-      ['shop.cart.v', new Map([['10.0.0.1:80', 'serving'], ['10.0.0.2:80', 'leaving']])],
-      ['shop.pay.v', new Map([['fd00::1:80.plain', 'serving']])],
+      ['shop.cart.v', new Map([['10.0.0.1:80', 'serving'], ['10.0.0.2:80', 'leaving'], ['10.0.0.3:80', 'altered'], ['10.0.0.4:80', 'altered'], ['10.0.0.5:80', 'altered'], ['10.0.0.6:80', 'altered']])],
+      ['shop.pay.v', new Map([['fd00:0::1:80.plain', 'serving']])],
     ]),
   );
   expect(parseServerStates('')).toEqual(new Map());

@@ -312,7 +312,7 @@ describe('the choice of a version', () => {
     expect(choice({ to, rule: { type: '', prefer: 'v1' } })).toEqual({ kind: 'fixed', version: 1 });
     expect(choice({ to }, [3, 1])).toEqual({ kind: 'weighted', total: 4, shares: [{ below: 3, version: 0 }, { below: 4, version: 1 }] });
     expect(choice({ to }, [0, 2])).toEqual({ kind: 'weighted', total: 2, shares: [{ below: 2, version: 1 }] });
-    expect(choice({ to }, [0, 0])).toEqual({ kind: 'fixed', version: 0 });
+    expect(choice({ to }, [0, 0])).toEqual({ kind: 'weighted', total: 1, shares: [{ below: 1, version: 0 }] });
   });
 
   it('by percentage leaves the rest to prefer', () => {
