@@ -64,6 +64,7 @@ function amend(last: Last, table: RouteTable, options: RenderOptions, memory: Ro
     digest: last.rendered.digest,
     files: new Map([...last.rendered.files, [FIRST_MAP, renderFirst(servers)]]),
     servers,
+    structures: last.rendered.structures,
   };
   return { table, rendered, checks };
 }

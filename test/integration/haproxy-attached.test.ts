@@ -13,7 +13,7 @@ import type { HaproxyProxy } from '../../src/haproxy/io/haproxy-proxy.ts';
 import { readHaproxyUid, readHeldListeners } from '../../src/haproxy/io/held-listeners.ts';
 import { openHaproxy } from '../../src/haproxy/io/open-haproxy.ts';
 import type { Route } from '../../src/model/route-table.ts';
-import { call, closeServer, openServer, SERVERS } from '../support/haproxy-world.ts';
+import { AT_ONCE, call, closeServer, openServer, SERVERS } from '../support/haproxy-world.ts';
 import { aCaller, anEndpoint, aRoute, aTable, aVersion } from '../support/route-tables.ts';
 
 /** A HAProxy that `onehop-haproxy` runs, and agents that know it by its sockets alone. */
@@ -65,7 +65,7 @@ function launch(runDir: string, env: Readonly<Record<string, string>> = {}) {
 }
 
 async function attach(runDir: string): Promise<HaproxyProxy> {
-  const proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: true, drainTimeoutSeconds: 60, threads: 1, events: { onTrouble: (why) => troubles.push(why) } });
+  const proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: true, pace: AT_ONCE, drainTimeoutSeconds: 60, threads: 1, events: { onTrouble: (why) => troubles.push(why) } });
   proxies.push(proxy);
   return proxy;
 }

@@ -13,7 +13,7 @@ import { openHaproxy } from '../../src/haproxy/io/open-haproxy.ts';
 import type { BreakerState } from '../../src/model/breaker.ts';
 import type { Route, Version } from '../../src/model/route-table.ts';
 import { CountingServer } from '../support/counting-server.ts';
-import { call } from '../support/haproxy-world.ts';
+import { AT_ONCE, call } from '../support/haproxy-world.ts';
 import type { Answer } from '../support/haproxy-world.ts';
 import { TURN_MS } from '../support/scenes/describe-scenes.ts';
 import { takeTurn } from '../support/scenes/take-turns.ts';
@@ -59,7 +59,7 @@ describe('the breaker of a version in a real HAProxy', () => {
     runDir = await mkdtemp(join(tmpdir(), 'onehop-breaker-'));
     one = await new CountingServer().listen(SERVER, 9101);
     two = await new CountingServer().listen(SERVER, 9102);
-    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5, threads: 2 });
+    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, pace: AT_ONCE, drainTimeoutSeconds: 5, threads: 2 });
   }, TURN_MS);
   afterAll(async () => {
     await proxy.close({ drainMs: 200, leaveRunning: false });
@@ -267,7 +267,7 @@ describe('the breaker of a version in a real HAProxy', () => {
     for (let i = 0; i < 4; i++) await get('/500');
     await set('open', 'other');
     await proxy.close({ drainMs: 0, leaveRunning: true });
-    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5, threads: 2 });
+    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, pace: AT_ONCE, drainTimeoutSeconds: 5, threads: 2 });
     await serve(...applied);
     expect(proxy.status()).toMatchObject({ reloads: 0, restarts: 0 });
     expect(await state()).toMatchObject({ errors: 4 });

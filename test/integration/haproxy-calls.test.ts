@@ -8,7 +8,7 @@ import type { HaproxyProxy } from '../../src/haproxy/io/haproxy-proxy.ts';
 import { openHaproxy } from '../../src/haproxy/io/open-haproxy.ts';
 import type { FinishedCall } from '../../src/haproxy/parse-log-line.ts';
 import type { Route } from '../../src/model/route-table.ts';
-import { call } from '../support/haproxy-world.ts';
+import { AT_ONCE, call } from '../support/haproxy-world.ts';
 import { aCaller, anEndpoint, aRoute, aTable, aVersion } from '../support/route-tables.ts';
 import { speak, until } from '../support/wire.ts';
 
@@ -79,7 +79,7 @@ describe('HAProxy tells of finished calls', () => {
     servers.push(web, raw);
     await new Promise<void>((resolve) => web.listen(9101, SERVERS, resolve));
     await new Promise<void>((resolve) => raw.listen(9102, SERVERS, resolve));
-    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5, threads: 2, events: { onCall: (call) => told.push(call) } });
+    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, pace: AT_ONCE, drainTimeoutSeconds: 5, threads: 2, events: { onCall: (call) => told.push(call) } });
     const problems = await proxy.apply(aTable(routes, pods));
     if (problems.length > 0) throw new Error(JSON.stringify(problems));
     // The feed is open once a call's line comes.

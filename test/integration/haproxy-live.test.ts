@@ -9,6 +9,7 @@ import type { HaproxyProxy } from '../../src/haproxy/io/haproxy-proxy.ts';
 import { openHaproxy } from '../../src/haproxy/io/open-haproxy.ts';
 import { parseServerStates } from '../../src/haproxy/parse-server-states.ts';
 import type { Endpoint, Route } from '../../src/model/route-table.ts';
+import { AT_ONCE } from '../support/haproxy-world.ts';
 import { aCaller, anEndpoint, aRoute, aTable, aVersion } from '../support/route-tables.ts';
 
 /** What is brought to a running HAProxy without a reload, and what is there after one. */
@@ -35,7 +36,7 @@ describe('without a reload', () => {
       await once(server.listen(8080, address), 'listening');
       servers.push(server);
     }
-    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5 });
+    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, pace: AT_ONCE, drainTimeoutSeconds: 5 });
   }, 60_000);
   afterAll(async () => {
     await proxy.close({ drainMs: 200, leaveRunning: false });
@@ -127,7 +128,7 @@ describe('without a reload', () => {
     await serve(served(near(A)));
     await serve(served(near(B), far(A)));
     await proxy.close({ drainMs: 0, leaveRunning: true });
-    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5 });
+    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, pace: AT_ONCE, drainTimeoutSeconds: 5 });
     await serve(served(near(B), far(A)));
     expect(proxy.status()).toMatchObject({ reloads: 0, restarts: 0 });
     expect(await calls(20)).toEqual([B]);
@@ -145,7 +146,7 @@ describe('without a reload', () => {
     await proxy.close({ drainMs: 0, leaveRunning: true });
     await writeFile(file, behind);
     await writeFile(join(runDir, 'maps/first.map'), '');
-    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5 });
+    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, pace: AT_ONCE, drainTimeoutSeconds: 5 });
     await serve(served(near(A)));
     expect(proxy.status()).toMatchObject({ reloads: 0, restarts: 0 });
     expect(await calls(20)).toEqual([A]);
@@ -164,7 +165,7 @@ exec haproxy "$@"
 `, { mode: 0o755 });
     await serve(served(near(A)));
     await proxy.close({ drainMs: 200, leaveRunning: false });
-    proxy = await openHaproxy({ binary: picky, runDir, attach: false, drainTimeoutSeconds: 5 });
+    proxy = await openHaproxy({ binary: picky, runDir, attach: false, pace: AT_ONCE, drainTimeoutSeconds: 5 });
     await serve(served(near(A)));
     const late = aRoute('late', { vip: '127.72.96.2', listen: 8080, versions: [version('b', B)] });
     const both = (...active: readonly Endpoint[]) => proxy.apply(aTable([route(served(active)), late], [aCaller(CALLER)]));

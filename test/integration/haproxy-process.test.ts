@@ -12,7 +12,7 @@ import type { HaproxyProxy } from '../../src/haproxy/io/haproxy-proxy.ts';
 import { openHaproxy } from '../../src/haproxy/io/open-haproxy.ts';
 import { openRegexCheck } from '../../src/haproxy/io/regex-check.ts';
 import type { Route } from '../../src/model/route-table.ts';
-import { call, closeServer, nameOf, openServer, SERVERS } from '../support/haproxy-world.ts';
+import { AT_ONCE, call, closeServer, nameOf, openServer, SERVERS } from '../support/haproxy-world.ts';
 import { aCaller, anEndpoint, aRoute, aTable, aVersion } from '../support/route-tables.ts';
 
 const POD = '127.88.72.21';
@@ -27,7 +27,7 @@ let runDir: string;
 let open: HaproxyProxy[] = [];
 
 const openProxy = async (): Promise<HaproxyProxy> => {
-  const proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5 });
+  const proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, pace: AT_ONCE, drainTimeoutSeconds: 5 });
   open.push(proxy);
   return proxy;
 };
@@ -161,7 +161,7 @@ it('reloads under load lose nothing: keep-alive and a connection per request', a
 
 describe('attached', () => {
   it('writes the files, waits for the HAProxy of another supervisor, reloads it and leaves it running', async () => {
-    const attached = await openHaproxy({ binary: 'haproxy', runDir, attach: true, drainTimeoutSeconds: 5 });
+    const attached = await openHaproxy({ binary: 'haproxy', runDir, attach: true, pace: AT_ONCE, drainTimeoutSeconds: 5 });
     open.push(attached);
     const first = attached.apply(table(route(1)));
     while (!existsSync(join(runDir, 'haproxy.cfg'))) await sleep(20);
@@ -177,7 +177,7 @@ describe('attached', () => {
   });
 
   it('says so when no HAProxy is there', async () => {
-    const attached = await openHaproxy({ binary: 'haproxy', runDir, attach: true, drainTimeoutSeconds: 5 });
+    const attached = await openHaproxy({ binary: 'haproxy', runDir, attach: true, pace: AT_ONCE, drainTimeoutSeconds: 5 });
     open.push(attached);
     expect(await attached.apply(table(route(1)))).toMatchObject([{ code: 'haproxy-failed', object: { kind: 'Node' } }]);
     expect(attached.listeners()).toEqual(new Set());

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { HaproxyProxy } from '../../src/haproxy/io/haproxy-proxy.ts';
 import { openHaproxy } from '../../src/haproxy/io/open-haproxy.ts';
 import type { Route } from '../../src/model/route-table.ts';
-import { call } from '../support/haproxy-world.ts';
+import { AT_ONCE, call } from '../support/haproxy-world.ts';
 import { aCaller, anEndpoint, aRoute, aTable, aVersion } from '../support/route-tables.ts';
 import { speak } from '../support/wire.ts';
 
@@ -55,7 +55,7 @@ describe('the rate limit of a route, on two threads', () => {
     servers.push(server, echo);
     await new Promise<void>((resolve) => server.listen(9101, SERVERS, resolve));
     await new Promise<void>((resolve) => echo.listen(9102, SERVERS, resolve));
-    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5, threads: 2 });
+    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, pace: AT_ONCE, drainTimeoutSeconds: 5, threads: 2 });
   });
   afterAll(async () => {
     await proxy.close({ drainMs: 200, leaveRunning: false });

@@ -10,7 +10,7 @@ import type { HaproxyProxy } from '../../src/haproxy/io/haproxy-proxy.ts';
 import { openHaproxy } from '../../src/haproxy/io/open-haproxy.ts';
 import type { Access, CallerTable, Route, RouteTable } from '../../src/model/route-table.ts';
 import { tokenDigest, type TokenVerdict } from '../../src/model/token.ts';
-import { call, closeServer, nameOf, openServer, type Answer } from '../support/haproxy-world.ts';
+import { AT_ONCE, call, closeServer, nameOf, openServer, type Answer } from '../support/haproxy-world.ts';
 import { aCaller, anEndpoint, aRoute, aTable, aVersion } from '../support/route-tables.ts';
 
 const SERVERS = '127.88.80.100';
@@ -285,7 +285,7 @@ describe('tokens with the agent away, and under another header', () => {
     const runDir = await mkdtemp(join(tmpdir(), 'onehop-tokens-'));
     const server = await openServer('a', 9111, SERVERS);
     const verdict = good('shop', 'web', Date.now() + 3_600_000);
-    const open = (): Promise<HaproxyProxy> => openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5, threads: 2, tokenHeader: 'Authorization', verifyToken: async () => verdict });
+    const open = (): Promise<HaproxyProxy> => openHaproxy({ binary: 'haproxy', runDir, attach: false, pace: AT_ONCE, drainTimeoutSeconds: 5, threads: 2, tokenHeader: 'Authorization', verifyToken: async () => verdict });
     const table = aTable([aRoute('cart', { vip: '127.72.60.11', listen: 8080, versions: [aVersion('cart-a', [anEndpoint(SERVERS, 9111)])] })]);
     const ask = (token: string): Promise<Answer> => call('127.88.80.19', '127.72.60.11', { headers: { authorization: token, 'x-onehop-token': 'not read' } });
     let proxy = await open();

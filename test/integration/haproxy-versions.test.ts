@@ -11,7 +11,7 @@ import { WebSocket, WebSocketServer } from 'ws';
 import type { HaproxyProxy } from '../../src/haproxy/io/haproxy-proxy.ts';
 import { openHaproxy } from '../../src/haproxy/io/open-haproxy.ts';
 import type { Choice, Route, Version } from '../../src/model/route-table.ts';
-import { call, closeServer, nameOf, openServer, SERVERS } from '../support/haproxy-world.ts';
+import { AT_ONCE, call, closeServer, nameOf, openServer, SERVERS } from '../support/haproxy-world.ts';
 import type { Answer } from '../support/haproxy-world.ts';
 import { aCaller, anEndpoint, aRoute, aTable, aVersion } from '../support/route-tables.ts';
 
@@ -33,7 +33,7 @@ const get = (path = '/', headers: http.OutgoingHttpHeaders = {}): Promise<Answer
 beforeAll(async () => {
   runDir = await mkdtemp(join(tmpdir(), 'onehop-haproxy-'));
   servers.push(await openServer('a', 9201), await openServer('b', 9202));
-  proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5 });
+  proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, pace: AT_ONCE, drainTimeoutSeconds: 5 });
 });
 afterAll(async () => {
   if (proxy.status().restarts > 0) throw new Error('HAProxy was restarted');

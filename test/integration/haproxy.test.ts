@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { HaproxyProxy } from '../../src/haproxy/io/haproxy-proxy.ts';
 import { openHaproxy } from '../../src/haproxy/io/open-haproxy.ts';
 import type { Route } from '../../src/model/route-table.ts';
-import { call, closeServer, nameOf, openServer, SERVERS } from '../support/haproxy-world.ts';
+import { AT_ONCE, call, closeServer, nameOf, openServer, SERVERS } from '../support/haproxy-world.ts';
 import { aCaller, anEndpoint, aRoute, aTable, aVersion } from '../support/route-tables.ts';
 
 const VIP = '127.72.1.1';
@@ -30,7 +30,7 @@ describe('a real HAProxy', () => {
   beforeAll(async () => {
     runDir = await mkdtemp(join(tmpdir(), 'onehop-haproxy-'));
     servers.push(await openServer('a', 9101), await openServer('b', 9102));
-    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5 });
+    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, pace: AT_ONCE, drainTimeoutSeconds: 5 });
   });
   afterAll(async () => {
     if (proxy.status().restarts > 0) throw new Error('HAProxy was restarted');

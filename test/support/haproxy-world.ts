@@ -1,4 +1,5 @@
 import http from 'node:http';
+import type { ReloadPace } from '../../src/haproxy/reload-pace.ts';
 
 /** Where the servers of these tests listen: "pods" on loopback. */
 export const SERVERS = '127.88.72.100';
@@ -9,6 +10,9 @@ export interface Answer {
   readonly body: string;
   readonly headers: http.IncomingHttpHeaders;
 }
+
+/** Reloads follow each other without a pause. */
+export const AT_ONCE: ReloadPace = { gapMs: 0, mostMs: 0 };
 
 /** One request on a connection of its own, from the given pod. */
 export function call(from: string, to: string, options: { port?: number; path?: string; method?: string; headers?: http.OutgoingHttpHeaders; body?: string } = {}): Promise<Answer> {

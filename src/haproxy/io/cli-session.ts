@@ -5,13 +5,13 @@ const PROMPT = '\n> ';
 
 /**
  * Many commands over one connection to a HAProxy CLI socket, one answer each (management guide, 9.3, "prompt").
- * Commands are asked one after the other; each must be one line.
+ * HAProxy takes them one after the other; each must be one line. One question of ours at a time, of one or several commands.
  */
 export class CliSession {
   readonly #socket: Socket;
   readonly #path: string;
   #received = '';
-  #waiting: { readonly resolve: (answer: string) => void; readonly reject: (error: Error) => void } | undefined;
+  #waiting: { readonly count: number; readonly resolve: (answers: readonly string[]) => void; readonly reject: (error: Error) => void } | undefined;
   #broken: Error | undefined;
 
   private constructor(socket: Socket, path: string) {
@@ -27,7 +27,7 @@ export class CliSession {
   static async open(path: string, timeoutMs = 2000): Promise<CliSession> {
     const session = new CliSession(connect(path), path);
     try {
-      await session.#exchange('prompt', timeoutMs);
+      await session.#exchange(['prompt'], timeoutMs);
       return session;
     } catch (error) {
       session.close();
@@ -36,25 +36,31 @@ export class CliSession {
   }
 
   /** The answer without the empty line at its end. @throws Error when the connection broke or nothing came in time */
-  ask(command: string, timeoutMs = 2000): Promise<string> {
-    if (/[\n\r;]/.test(command)) throw new Error('a command is one line');
-    return this.#exchange(command, timeoutMs);
+  async ask(command: string, timeoutMs = 2000): Promise<string> {
+    const [answer = ''] = await this.askAll([command], timeoutMs);
+    return answer;
+  }
+
+  /** Answers in the order of the commands, which are sent together: together no longer than HAProxy's buffer. @throws as `ask` does */
+  askAll(commands: readonly string[], timeoutMs = 2000): Promise<readonly string[]> {
+    if (commands.some((command) => /[\n\r;]/.test(command))) throw new Error('a command is one line');
+    return this.#exchange(commands, timeoutMs);
   }
 
   close(): void {
     this.#socket.destroy();
   }
 
-  async #exchange(command: string, timeoutMs: number): Promise<string> {
+  async #exchange(commands: readonly string[], timeoutMs: number): Promise<readonly string[]> {
     if (this.#broken !== undefined) throw this.#broken;
     const timer = setTimeout(() => {
       this.#fail(new Error(`no answer from ${this.#path} within ${timeoutMs} ms`));
       this.close();
     }, timeoutMs);
     try {
-      return await new Promise<string>((resolve, reject) => {
-        this.#waiting = { resolve, reject };
-        this.#socket.write(`${command}\n`);
+      return await new Promise<readonly string[]>((resolve, reject) => {
+        this.#waiting = { count: commands.length, resolve, reject };
+        this.#socket.write(commands.map((command) => `${command}\n`).join(''));
       });
     } finally {
       clearTimeout(timer);
@@ -64,12 +70,14 @@ export class CliSession {
   #take(chunk: string): void {
     this.#received += chunk;
     if (this.#received.length > MAX_ANSWER) return this.#fail(new Error(`the answer from ${this.#path} is longer than ${MAX_ANSWER} bytes`));
-    if (!this.#received.endsWith(PROMPT)) return;
-    const answer = this.#received.slice(0, -PROMPT.length).trimEnd();
-    this.#received = '';
     const waiting = this.#waiting;
+    if (waiting === undefined || !this.#received.endsWith(PROMPT)) return;
+    const answers = this.#received.split(PROMPT);
+    // The last one is what stands behind the last prompt: nothing.
+    if (answers.length <= waiting.count) return;
+    this.#received = '';
     this.#waiting = undefined;
-    waiting?.resolve(answer);
+    waiting.resolve(answers.slice(0, waiting.count).map((answer) => answer.trimEnd()));
   }
 
   #fail(error: Error): void {

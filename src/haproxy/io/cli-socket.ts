@@ -27,7 +27,8 @@ export function askCli(path: string, command: string, timeoutMs = 2000): Promise
       else if (answer.length > MAX_ANSWER) finish(new Error(`the answer from ${path} is longer than ${MAX_ANSWER} bytes`));
     });
     socket.on('error', finish);
-    socket.on('close', () => finish());
+    // Silence is how HAProxy says yes to many a command: a connection that breaks must not be taken for it.
+    socket.on('close', () => finish(answer.endsWith('\n') ? undefined : new Error(`${path} closed the connection before it had answered`)));
   });
 }
 

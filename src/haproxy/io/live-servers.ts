@@ -66,14 +66,14 @@ export class LiveServers {
     return this.#pinned.get(backend) === first && serving.length === servers.length && servers.every(({ name }) => running?.get(name) === 'serving');
   }
 
-  /** Brings these backends to these servers. @throws Error with HAProxy's words when a command is refused: the rest was not tried */
+  /** Brings these backends to these servers. @throws Error with HAProxy's words when a command is refused: those of later batches were not tried */
   async bring(backends: Iterable<readonly [backend: string, wanted: WantedServers]>): Promise<void> {
     const session = await CliSession.open(this.#socket);
     try {
       for (const [backend, wanted] of backends) {
         this.#settled.delete(backend);
         const running = this.#servers.get(backend) ?? new Map<string, ServerState>();
-        for (const command of planServers(backend, running, this.#pinned.get(backend), wanted)) await this.#send(session, command);
+        for (const commands of inBatches(planServers(backend, running, this.#pinned.get(backend), wanted))) await this.#send(session, commands);
         this.#note(backend, wanted);
       }
     } finally {
@@ -92,13 +92,17 @@ export class LiveServers {
   /** Names of servers that a refused `del server` left. */
   readonly #kept = new Set<string>();
 
-  async #send(session: CliSession, { text, answer, patient = false }: Command): Promise<void> {
-    const said = await session.ask(text).catch((error: unknown) => {
-      throw new Error(`${text}: ${messageOf(error)}`, { cause: error });
+  async #send(session: CliSession, commands: readonly Command[]): Promise<void> {
+    const texts = commands.map(({ text }) => text);
+    const answers = await session.askAll(texts, BATCH_TIMEOUT_MS).catch((error: unknown) => {
+      throw new Error(`${texts[0]}: ${messageOf(error)}`, { cause: error });
     });
-    if ([answer].flat().some((expected) => (expected === '' ? said === '' : said.startsWith(expected)))) return;
-    if (patient) this.#kept.add(text.slice('del server '.length));
-    else throw new Error(`${text}: ${said.slice(0, 300)}`);
+    for (const [i, { text, answer, patient = false }] of commands.entries()) {
+      const said = answers[i] ?? '';
+      if ([answer].flat().some((expected) => (expected === '' ? said === '' : said.startsWith(expected)))) continue;
+      if (!patient) throw new Error(`${text}: ${said.slice(0, 300)}`);
+      this.#kept.add(text.slice('del server '.length));
+    }
   }
 
   #note(backend: string, { servers, first }: WantedServers): void {
@@ -109,4 +113,19 @@ export class LiveServers {
     if (first === undefined) this.#pinned.delete(backend);
     else this.#pinned.set(backend, first);
   }
+}
+
+/** Below HAProxy's buffer of 16 kB, with the longest name and address in each line. */
+const BATCH = 32;
+const BATCH_TIMEOUT_MS = 10_000;
+
+/**
+ * Commands that are sent together. Nobody leaves before all who come have been seen to be there; servers are deleted last, for their idle
+ * connections take a moment to be closed.
+ */
+function* inBatches(commands: readonly Command[]): Generator<readonly Command[]> {
+  const [deleting, others] = [commands.filter(({ patient }) => patient === true), commands.filter(({ patient }) => patient !== true)];
+  const leaves = others.findIndex(({ text }) => text.startsWith('set server ') && text.endsWith(' state maint'));
+  const parts = leaves < 0 ? [others, deleting] : [others.slice(0, leaves), others.slice(leaves), deleting];
+  for (const part of parts) for (let from = 0; from < part.length; from += BATCH) yield part.slice(from, from + BATCH);
 }
