@@ -53,6 +53,8 @@ export class StandIn implements Proxy {
   /** Resolved while one stands in. */
   #began = Promise.withResolvers<void>();
   #bringing: Promise<readonly Problem[]> | undefined;
+  /** Ends the wait of the apply that runs, when another table is about to be given. */
+  #overtake = new AbortController();
   #haproxyProblems: readonly Problem[] = [];
   #inStepAtMs: number | undefined;
   #retry = { atMs: 0, pauseMs: 0 };
@@ -80,10 +82,12 @@ export class StandIn implements Proxy {
     return { times: this.#times, living: this.#draining.size + (this.#standing === undefined ? 0 : 1) };
   }
 
-  async apply(table: RouteTable): Promise<readonly Problem[]> {
+  async apply(table: RouteTable, overtaken?: AbortSignal): Promise<readonly Problem[]> {
+    const newer = table !== this.#table;
     this.#table = table;
+    if (newer) this.#overtake.abort();
     if (!this.#out) this.#timer ??= setInterval(() => this.#lookAgain(), LOOK_MS).unref();
-    const brought = this.#standing === undefined || this.#parts.attach || performance.now() >= this.#retry.atMs ? this.#bring() : undefined;
+    const brought = this.#standing === undefined || this.#parts.attach || performance.now() >= this.#retry.atMs ? this.#bring(overtaken) : undefined;
     await Promise.race([brought, this.#began.promise]);
     const standing = this.#standing;
     if (standing === undefined) return [...((await brought) ?? this.#haproxyProblems), ...this.#failedProblem(table)];
@@ -126,9 +130,12 @@ export class StandIn implements Proxy {
     await Promise.all([this.#parts.haproxy.close(how), ...substitutes.map((one) => one.close({ drainMs: how.drainMs, idle }))]);
   }
 
-  /** One apply of HAProxy at a time, always followed by one for the newest table. */
-  #bring(): Promise<readonly Problem[]> {
+  /** One apply of HAProxy at a time, always followed by one for the newest table. Rejects with the reason of `overtaken` alone. */
+  #bring(overtaken?: AbortSignal): Promise<readonly Problem[]> {
     this.#bringing ??= this.#bringNewest().finally(() => (this.#bringing = undefined));
+    const end = (): void => this.#overtake.abort(overtaken?.reason);
+    if (overtaken?.aborted === true) end();
+    else overtaken?.addEventListener('abort', end, { once: true });
     return this.#bringing;
   }
 
@@ -136,13 +143,25 @@ export class StandIn implements Proxy {
     for (;;) {
       const table = this.#table;
       if (table === undefined) return [];
-      const problems = await this.#parts.haproxy.apply(table);
+      this.#overtake = new AbortController();
+      const problems = await this.#bringHaproxy(table, this.#overtake.signal);
+      if (problems === undefined) continue;
       this.#haproxyProblems = problems;
       const pauseMs = Math.min(RETRY_MS.most, Math.max(RETRY_MS.first, this.#retry.pauseMs * 2));
       const failed = nodeProblemOf(problems) !== undefined;
       if (failed) this.#retry = { atMs: performance.now() + pauseMs, pauseMs };
       else this.#inStepAtMs = performance.now();
       if (table === this.#table || (failed && !this.#parts.attach)) return problems;
+    }
+  }
+
+  /** Undefined: it waited for a reload when a newer table came. @throws the signal's reason when that is yet to come */
+  async #bringHaproxy(table: RouteTable, overtaken: AbortSignal): Promise<readonly Problem[] | undefined> {
+    try {
+      return await this.#parts.haproxy.apply(table, overtaken);
+    } catch (error) {
+      if (table === this.#table) throw error;
+      return undefined;
     }
   }
 
@@ -161,7 +180,7 @@ export class StandIn implements Proxy {
     else if (verdict === 'end') await this.#end();
     else if (seen === 'serves' && this.#standing === undefined) this.#failed = this.#obstacle = undefined;
     if (this.#standing === undefined || this.#out) return;
-    if (this.#judge.isBehind(this.#inStepAtMs) || (!this.#parts.attach && seen === 'gone' && nowMs >= this.#retry.atMs)) void this.#bring();
+    if (this.#judge.isBehind(this.#inStepAtMs) || (!this.#parts.attach && seen === 'gone' && nowMs >= this.#retry.atMs)) void this.#bring().catch(() => undefined);
   }
 
   async #begin(nowMs: number): Promise<void> {

@@ -24,9 +24,15 @@ function fake(name: string, said: string[]) {
     open: new Set(['127.93.5.1:8080']),
     applied: [] as RouteTable[],
     closed: Promise.withResolvers<void>(),
-    apply: (wanted: RouteTable): Promise<readonly Problem[]> => {
+    /** Each apply waits for a reload until it is overtaken. */
+    waits: false,
+    apply: (wanted: RouteTable, overtaken?: AbortSignal): Promise<readonly Problem[]> => {
       one.applied.push(wanted);
-      return Promise.resolve(one.problems);
+      if (!one.waits) return Promise.resolve(one.problems);
+      return new Promise((_, reject) => {
+        overtaken?.addEventListener('abort', () => reject(overtaken.reason as Error), { once: true });
+        if (overtaken?.aborted === true) reject(overtaken.reason as Error);
+      });
     },
     listeners: (): ReadonlySet<string> => one.open,
     breakers: () => Promise.resolve([]),
@@ -213,4 +219,33 @@ it('what an operator holds is held by the one that serves, and by the next', asy
   said.length = 0;
   await rise();
   expect(breakers()).toEqual(['haproxy: breaker 1 auto', 'haproxy: breaker 0 close']);
+});
+
+describe('a HAProxy that waits for a reload', () => {
+  it('gives up when its pass is overtaken, and is given the next table at once', async () => {
+    const { haproxy, proxy } = world();
+    await proxy.apply(table);
+    haproxy.waits = true;
+    const overtake = new AbortController();
+    const first = proxy.apply(aTable([route]), overtake.signal);
+    overtake.abort(new Error('overtaken'));
+    await expect(first).rejects.toBe(overtake.signal.reason);
+    haproxy.waits = false;
+    const newest = aTable([route]);
+    expect(await proxy.apply(newest)).toEqual([]);
+    expect(haproxy.applied.at(-1)).toBe(newest);
+  });
+
+  it('goes on with the newest table when that comes while a stand-in serves', async () => {
+    const { haproxy, proxy, fall } = world({ attach: true });
+    await proxy.apply(table);
+    await fall();
+    haproxy.waits = true;
+    await proxy.apply(aTable([route]));
+    const newest = aTable([route]);
+    haproxy.waits = false;
+    await proxy.apply(newest);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(haproxy.applied.at(-1)).toBe(newest);
+  });
 });
