@@ -32,7 +32,7 @@ interface Told {
   readonly checked: boolean;
 }
 
-/** `show servers state` and `show stat` together: backend -> servers. */
+/** `show servers state` and `show stat` together: backend -> servers, without those in maintenance, which wait to be deleted. */
 async function readServers(cli: CliSession): Promise<ReadonlyMap<string, readonly Told[]>> {
   const rows = (answer: string, separator: string): Record<string, string>[] => {
     const lines = answer.split('\n').filter((line) => line !== '' && line !== '1');
@@ -45,7 +45,8 @@ async function readServers(cli: CliSession): Promise<ReadonlyMap<string, readonl
     const seen = stat.get(`${backend}/${name}`);
     return [backend, { name, address: row['srv_addr'] ?? '', port: row['srv_port'] ?? '', admin: row['srv_admin_state'] ?? '', weight: row['srv_uweight'] ?? '', backup: seen?.['bck'] === '1', checked: seen?.['check_status'] !== '' }] as const;
   });
-  return new Map([...Map.groupBy(told, ([backend]) => backend)].map(([backend, servers]) => [backend, servers.map(([, one]) => one).toSorted((a, b) => (a.name < b.name ? -1 : 1))]));
+  const serving = [...Map.groupBy(told, ([backend]) => backend)].map(([backend, servers]) => [backend, servers.flatMap(([, one]) => ((Number(one.admin) & 1) === 0 ? [one] : [])).toSorted((a, b) => (a.name < b.name ? -1 : 1))] as const);
+  return new Map(serving.filter(([, servers]) => servers.length > 0));
 }
 
 /** The order of the pins is that of the commands. */

@@ -137,6 +137,7 @@ export class HaproxyProxy implements Proxy {
     try {
       const mended = await this.#alone(() => (this.#closed ? Promise.resolve([]) : this.#running.repair()));
       if (mended.length > 0) this.#parts.events.onFault(`HAProxy did not run what it should; mended: ${mended.slice(0, 5).join(' ')}${mended.length > 5 ? ` and ${mended.length - 5} more` : ''}`);
+      this.#tidySoon();
     } catch (error) {
       this.#parts.events.onFault(`what HAProxy runs could not be compared with what it should run: ${messageOf(error)}`);
     }
