@@ -8,6 +8,7 @@ import type { Route } from '../../model/route-table.ts';
 import { lastAlert } from '../describe-refusal.ts';
 import { isSameWorker, parseListeners, type Processes, type Worker } from '../parse-answers.ts';
 import { describeStep, filesOf, planChange } from '../plan-change.ts';
+import { MAX_OLD_WORKERS } from '../reload-pace.ts';
 import type { RenderedConfig } from '../render-config.ts';
 import type { RenderOptions } from '../render-options.ts';
 import { STATS_SOCKET } from '../render-global.ts';
@@ -33,7 +34,6 @@ const MISSED_IS_GONE = 4;
 const MAX_BACKOFF_MS = 10_000;
 /** A run this long proves the configuration good: the next restart is immediate again. */
 const STEADY_MS = 2_000;
-const MAX_OLD_WORKERS = 8;
 
 /** `rejected`: by `haproxy -c`; else it passed and did not start. */
 export type Refused = { readonly ok: false; readonly rejected: boolean; readonly messages: string };
@@ -141,7 +141,7 @@ export class RunningHaproxy {
     const running = (await this.refresh()) && (!attach || (await this.#recognize()));
     if (running && this.#applied !== undefined) this.#applied = await this.#running.settle(this.#applied);
     const applied = running ? this.#applied : undefined;
-    const dueMs = this.#running.reloadDueMs;
+    const dueMs = this.#running.reloadDueMs(this.#processes?.old.length ?? 0);
     // What runs unknown cannot be changed otherwise.
     if (applied !== undefined && applied.digest !== '' && applied.digest !== desired.digest && dueMs > performance.now()) return { ok: false, dueMs };
     const steps = applied === undefined ? undefined : planChange(applied, desired);

@@ -107,8 +107,8 @@ export class RunningWorker {
   }
 
   /** When a reload may start (performance.now). */
-  get reloadDueMs(): number {
-    return reloadDueMs(this.#startsMs, performance.now(), this.#parts.pace);
+  reloadDueMs(oldWorkers: number): number {
+    return reloadDueMs(this.#startsMs, performance.now(), this.#parts.pace, oldWorkers);
   }
 
   /** Brings the worker from `before` to `desired` by the steps of their plan. */
