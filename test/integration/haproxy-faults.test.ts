@@ -30,7 +30,7 @@ describe('applying under faults', () => {
   });
 
   const open = async (): Promise<void> => {
-    proxy = await openHaproxy({ binary, runDir, attach: false, drainTimeoutSeconds: 5, threads: 2, pace: { gapMs: 0, mostMs: 0, drainMs: 0 } });
+    proxy = await openHaproxy({ binary, runDir, attach: false, drainTimeoutSeconds: 5, threads: 2, pace: { gapMs: 0, mostMs: 0 } });
   };
   const addresses = (count: number): string[] => Array.from({ length: count }, (_, i) => `127.89.${100 + (i >> 8)}.${i & 255}`);
   const near = (count: number): Endpoint[] => addresses(count).map((address) => anEndpoint(address, 9000));

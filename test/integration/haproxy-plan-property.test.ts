@@ -87,7 +87,7 @@ describe('a real HAProxy brought from any table to any other', () => {
     const haproxy = await probeHaproxy('haproxy');
     if (haproxy === undefined) throw new Error('no HAProxy');
     options = { runDir, drainTimeoutSeconds: 5, fileDescriptors: 100_000, threads: THREADS, haproxy };
-    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5, threads: THREADS, pace: { gapMs: 0, mostMs: 0, drainMs: 0 } });
+    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 5, threads: THREADS, pace: { gapMs: 0, mostMs: 0 } });
   });
   afterAll(async () => {
     await proxy.close({ drainMs: 0, leaveRunning: false });

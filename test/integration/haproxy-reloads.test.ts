@@ -73,7 +73,7 @@ describe('reloads', () => {
   }
 
   it('a single edit is in effect at once; fifty routes one after the other take few; endpoints do not wait for any of them', async () => {
-    await open({ gapMs: 3_000, mostMs: 3_000, drainMs: 0 });
+    await open({ gapMs: 3_000, mostMs: 3_000 });
     const owner = new Owner();
     await owner.want(table(first(near(A))));
     await owner.want(table(first(near(A)), ...others(1)));
@@ -96,7 +96,7 @@ describe('reloads', () => {
   }, 60_000);
 
   it('what was brought while a reload waited is there when HAProxy is killed meanwhile, and after the reload', async () => {
-    await open({ gapMs: 60_000, mostMs: 60_000, drainMs: 0 });
+    await open({ gapMs: 60_000, mostMs: 60_000 });
     const shares = (below: number): Partial<Route> => ({ rule: { type: 'Percentage' }, choice: { kind: 'weighted', total: 100, shares: [{ below, version: 0 }] } });
     const owner = new Owner();
     await owner.want(table(first(near(A), shares(100))));
@@ -123,7 +123,7 @@ describe('reloads', () => {
   }, 60_000);
 
   it('in a storm of edits there are never more than eight old workers, and long connections last for minutes at its pace', async () => {
-    await open({ gapMs: 0, mostMs: 0, drainMs: 0 });
+    await open({ gapMs: 0, mostMs: 0 });
     const tcp = (active: readonly Endpoint[]): Route => aRoute('tunnels', { vip: '127.90.4.2', listen: 8080, protocol: 'tcp', versions: [aVersion('v', active)] });
     const tunnel = async (): Promise<net.Socket> => {
       const socket = net.connect({ host: '127.90.4.2', port: 8080, localAddress: CALLER });

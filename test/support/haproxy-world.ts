@@ -12,7 +12,7 @@ export interface Answer {
 }
 
 /** Reloads follow each other without a pause. */
-export const AT_ONCE: ReloadPace = { gapMs: 0, mostMs: 0, drainMs: 0 };
+export const AT_ONCE: ReloadPace = { gapMs: 0, mostMs: 0 };
 
 /** One request on a connection of its own, from the given pod. */
 export function call(from: string, to: string, options: { port?: number; path?: string; method?: string; headers?: http.OutgoingHttpHeaders; body?: string } = {}): Promise<Answer> {

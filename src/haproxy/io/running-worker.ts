@@ -30,8 +30,6 @@ export interface RunningWorkerParts {
 }
 
 const RELOAD_TIMEOUT_MS = 30_000;
-/** More than can begin in the time that counts for their pace. */
-const MOST_STARTS = 100;
 
 /** The worker of a run dir: changed by commands, or replaced by a reload. */
 export class RunningWorker {
@@ -42,8 +40,8 @@ export class RunningWorker {
   /** A command failed: what is applied, and what the servers are, may not be what the worker has. */
   #inDoubt = false;
   readonly #reloads: Record<ReloadCause, number> = { routes: 0, settings: 0, shared: 0, command: 0, unknown: 0 };
-  /** When the last reloads began. */
-  #startsMs: readonly number[] = [];
+  /** When the last reload began. */
+  #lastReloadMs: number | undefined;
   #repaired = 0;
   #lastReloadReason: string | undefined;
 
@@ -106,9 +104,9 @@ export class RunningWorker {
     return { ...applied, files };
   }
 
-  /** When a reload may start (performance.now). */
+  /** When a reload may start (performance.now), or is to be asked after again. */
   reloadDueMs(oldWorkers: number): number {
-    return reloadDueMs(this.#startsMs, performance.now(), this.#parts.pace, oldWorkers);
+    return reloadDueMs(this.#lastReloadMs, performance.now(), this.#parts.pace, oldWorkers);
   }
 
   /** Brings the worker from `before` to `desired` by the steps of their plan. */
@@ -173,7 +171,7 @@ export class RunningWorker {
   async #reload(desired: RenderedConfig, before: RenderedConfig | undefined, { reason, cause }: { readonly reason: string; readonly cause: ReloadCause }): Promise<Outcome> {
     const { master, runDir } = this.#parts;
     await this.#parts.carry.save();
-    this.#startsMs = [...this.#startsMs.slice(1 - MOST_STARTS), performance.now()];
+    this.#lastReloadMs = performance.now();
     const outcome = await master.reload(desired.digest, RELOAD_TIMEOUT_MS);
     if (outcome.ok) {
       this.loaded(desired);
