@@ -56,6 +56,8 @@ export class RunningHaproxy {
   #worker: Worker | undefined;
   /** A candidate that passed the check and did not start beside a running worker: unchanged it is not tried again. */
   #failed: { readonly digest: string; readonly refused: Refused } | undefined;
+  /** From the end of one HAProxy until the next one answers: what it binds meanwhile is ours, whoever looks. */
+  #restarting = false;
   #startedAtMs = 0;
   #backoffMs = 0;
   #restarts = 0;
@@ -76,7 +78,7 @@ export class RunningHaproxy {
   }
 
   listeners(): ReadonlySet<string> {
-    if (this.#processes === undefined || this.#applied === undefined) return new Set();
+    if ((this.#processes === undefined && !this.#restarting) || this.#applied === undefined) return new Set();
     if (this.#binds?.digest !== this.#applied.digest) this.#binds = { digest: this.#applied.digest, keys: parseListeners(this.#applied.config) };
     return this.#binds.keys;
   }
@@ -272,12 +274,16 @@ export class RunningHaproxy {
     const before = this.#processes;
     // What is left of it would hold the ports' share of the traffic: SO_REUSEPORT.
     if (before !== undefined) for (const pid of [before.master, before.worker]) if (pid !== undefined) master.end(pid);
+    this.#restarting = true;
     this.#processes = undefined;
     this.#restarts++;
     this.#backoffMs = Math.min(MAX_BACKOFF_MS, Math.max(200, this.#backoffMs * 2));
-    const outcome = await this.#start(this.#applied);
-    await this.refresh();
-    if (outcome.ok) events.onFault('HAProxy had ended and was started again');
-    else events.onFault(`HAProxy ended and does not start: ${lastAlert(outcome.messages)}`);
+    try {
+      const outcome = await this.#start(this.#applied);
+      await this.refresh();
+      events.onFault(outcome.ok ? 'HAProxy had ended and was started again' : `HAProxy ended and does not start: ${lastAlert(outcome.messages)}`);
+    } finally {
+      this.#restarting = false;
+    }
   }
 }
