@@ -100,6 +100,8 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   const { proxy, checkRegexes, counters, calls, lostCalls, prepareClose } = await openProxy(settings, proxyParts, log.child({ room: 'proxy' }));
   opened.push({ name: 'proxy', close: (remainingMs) => proxy.close({ drainMs: remainingMs, leaveRunning: settings.haproxyAttach }) });
   addAccessLogMetrics(metrics, accessLog, lostCalls);
+  // Adopted, it has what was in effect last; the stored snapshot may be some seconds older, and would take back what came after it.
+  const isAdopted = proxy.listeners().size > 0;
   const dns = openDnsFront(settings, log.child({ room: 'dns' }));
   opened.push({ name: 'dns', close: (remainingMs) => dns.close(remainingMs) });
 
@@ -140,7 +142,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
             zoneName: settings.zone,
             version,
           }),
-          proxy,
+          proxy: isAdopted && lastKnownGood.isStale(snapshot) ? { listeners: () => proxy.listeners(), apply: async () => [] } : proxy,
           saveLedger: (ledger) => ledgerFile.write(ledger),
           useTokenCodes: (codes) => tokens.verifier.setCodes(codes),
           problems: () => [...tokens.problems(), ...clientIp.problems()],

@@ -14,7 +14,7 @@ import { routeListeners, withholdRoutes, type RefusedListener } from './withhold
 export interface World {
   readonly now: () => number;
   readonly options: () => DesiredOptions;
-  readonly proxy: Proxy;
+  readonly proxy: Pick<Proxy, 'apply' | 'listeners'>;
   /** Writes the ledger; durable once resolved. */
   readonly saveLedger: (ledger: VipLedger) => Promise<void>;
   /** From now on these codes of callers count, and no others. */

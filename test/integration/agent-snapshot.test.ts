@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
@@ -16,13 +16,13 @@ afterEach(async () => {
 });
 
 const get = (path: string) => call({ host: `${NET}.0.11`, port: 9810, path });
-const until = (check: () => Promise<void>): Promise<void> => vi.waitFor(check, { timeout: 30_000, interval: 50 });
+const until = (check: () => Promise<void>): Promise<void> => vi.waitFor(check, { timeout: 120_000, interval: 50 });
 const vipOf = async (name: string): Promise<string> => {
   const { routes } = JSON.parse((await get('/routes')).body) as { routes: { name: string; vip: string }[] };
   return routes.find((route) => route.name === name)?.vip ?? '';
 };
 
-describe('an agent whose source is away', { timeout: 90_000 }, () => {
+describe('an agent whose source is away', { timeout: 400_000 }, () => {
   it('serves the stored snapshot, says so, and follows the source when it is back', async () => {
     const folders = (own.folders = new AgentFolders());
     own.server = await openNamedServer('cart', POD);
@@ -47,6 +47,33 @@ describe('an agent whose source is away', { timeout: 90_000 }, () => {
     await until(async () => expect(await vipOf('late')).not.toBe(''));
     expect(await get('/readyz')).toMatchObject({ status: 200, body: 'ready\n' });
     expect((await get('/metrics')).body).toMatch(/^onehop_snapshot_stale 0$/m);
+  });
+
+  it('leaves a HAProxy that it adopts as it is: what runs may be newer than what was stored', async () => {
+    const folders = (own.folders = new AgentFolders());
+    const [stored, older] = [join(folders.state, 'snapshot.jsonl'), join(folders.root, 'older.jsonl')];
+    own.server = await openNamedServer('late', '127.88.66.3');
+    const start = (): AgentProcess => (own.agent = new AgentProcess(folders, NET, ['--proxy=haproxy']));
+    folders.write('objects.yaml', simpleObjects('cart', POD, CALLER));
+    const first = start();
+    await until(async () => expect(existsSync(stored)).toBe(true));
+    copyFileSync(stored, older);
+    folders.write('more.yaml', simpleObjects('late', '127.88.66.3', '127.88.66.4'));
+    const served = async (vip: string): Promise<void> => expect(await call({ host: vip, port: 8080, from: '127.88.66.4' })).toMatchObject({ status: 200, body: 'late' });
+    await until(async () => expect(await vipOf('late')).not.toBe(''));
+    const vip = await vipOf('late');
+    await until(() => served(vip));
+    await first.stop('SIGKILL');
+
+    copyFileSync(older, stored);
+    renameSync(folders.objects, `${folders.objects}.away`);
+    start();
+    await until(async () => expect(await get('/readyz')).toMatchObject({ status: 200, body: expect.stringMatching(/^ready\nsource: serving the snapshot/) }));
+    await served(vip);
+
+    renameSync(`${folders.objects}.away`, folders.objects);
+    await until(async () => expect(await vipOf('late')).toBe(vip));
+    await served(vip);
   });
 
   it('puts a torn snapshot aside, says so and waits for the source', async () => {

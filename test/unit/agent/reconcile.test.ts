@@ -8,7 +8,7 @@ const pool = parseVipPool('127.77.0.0/16');
 const world: World = {
   now: () => 0,
   options: () => ({ nodeName: 'n1', ownAddresses: [], pool, vips: 'allocate', globalNamespace: 'global', trustedCallers: [], httpPort: 8080, zoneName: 'route.internal', version: '0' }),
-  proxy: { kind: 'embedded', apply: () => Promise.resolve([]), listeners: () => new Set(), breakers: () => Promise.resolve([]), setBreaker: () => Promise.resolve(), close: () => Promise.resolve() },
+  proxy: { apply: () => Promise.resolve([]), listeners: () => new Set() },
   saveLedger: () => Promise.resolve(),
   useTokenCodes: () => {},
   problems: () => [],
