@@ -94,7 +94,9 @@ function parseYaml(chunk: Chunk, file: string, context: ParseContext): ObjectsAn
   const documents = parseYamlDocuments(chunk, lines);
   const parts = documents.map((document) => {
     const locate: Locate = (path) => ({ file, line: lines.linePos(offsetAt(document, path)).line });
-    const part = parseObject(toValue(document, chunk.line), context, locate);
+    const value = toValue(document, chunk.line);
+    checkIsObject(value, lines.linePos(document.contents?.range[0] ?? document.range[0]).line + chunk.line - 1);
+    const part = parseObject(value, context, locate);
     const bare = findBareBooleans(document, part.objects, (offset) => ({ file, line: lines.linePos(offset).line }));
     return { objects: part.objects, problems: [...part.problems, ...bare] };
   });
@@ -144,6 +146,7 @@ function parseJson(text: string, file: string, context: ParseContext): ObjectsAn
     throw new UnreadableError(reasonOf(error), findJsonError(text, reasonOf(error)));
   }
   checkDepth(value, undefined);
+  checkIsObject(value, 1);
   let tree: { readonly document: Document.Parsed | undefined; readonly lines: LineCounter } | undefined;
   return parseObject(value, context, (path) => {
     if (path.length === 0 || (path.length === 2 && path[0] === 'items')) return { file };
@@ -188,6 +191,11 @@ function findJsonError(text: string, message: string): number | undefined {
 function reasonOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   return message.includes('call stack') ? 'it is nested too deeply' : message;
+}
+
+/** Almost any text is a scalar of YAML: an error page that was saved in the place of a file, or what a disk lost. */
+function checkIsObject(value: unknown, line: number): void {
+  if (value !== null && (typeof value !== 'object' || Array.isArray(value))) throw new UnreadableError('it is a text or a list, and no object', line);
 }
 
 /** Bounds nesting before anything walks the value: what follows may recurse. */

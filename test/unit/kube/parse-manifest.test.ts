@@ -105,7 +105,7 @@ describe('documents', () => {
   });
 
   test('a document that is no object, and a version that is not read, are said', () => {
-    expect(lines('just text\n')).toEqual(['objects.yaml:1: this is no Kubernetes object [object-unreadable]; begin it with apiVersion and kind']);
+    expect(lines('just text\n')).toEqual(['objects.yaml:1: not valid YAML: it is a text or a list, and no object [file-unreadable]; correct the file: one bad document makes all of it unreadable']);
     expect(lines('\napiVersion: paas.io/v2\nkind: ServiceRoute\n')).toEqual([
       'objects.yaml:2: ServiceRoute of paas.io/v2 is not read [object-unreadable]; set apiVersion to paas.io/v1',
     ]);
