@@ -23,11 +23,13 @@ export interface ChaosContext {
   serving: readonly Generation[];
 }
 
-/** One fault that is about to happen. While it does, it holds its locks: two faults with a lock in common do not meet. */
+/** One fault that is about to happen. While it does, it holds its locks: two faults with a lock in common do not meet, and one with {@link ALONE} meets none. */
 export interface Fault {
   readonly locks: readonly string[];
   readonly run: () => Promise<void>;
 }
+
+export const ALONE = '*';
 
 /** Draws a fault of a kind; undefined: there is no place for it now. */
 export type DrawFault = (context: ChaosContext) => Fault | undefined;

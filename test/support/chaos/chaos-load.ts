@@ -144,7 +144,8 @@ export class ChaosLoad {
     const random = this.#random;
     const header = route.type === 'Header' || random.chance(0.02) ? random.pick(HEADERS) : undefined;
     const isLong = how.long === true && !how.post && route.protocol === 'http' && random.chance(0.03);
-    const isSlow = !isLong && route.protocol === 'http' && random.chance(0.02);
+    // Enough that a pod which dies has some of them: only these need more than another connection.
+    const isSlow = !isLong && !how.post && route.protocol === 'http' && random.chance(0.15);
     const expected = expectOutcome(route, this.#world.callers.get(caller.address), { global: how.global, header });
     const isRefused = expected.services.length === 0;
     const connection = how.keepAlive ? 'keep-alive' : 'connection per call';
@@ -158,7 +159,7 @@ export class ChaosLoad {
       from: caller.address,
       method: how.post && route.protocol === 'http' ? 'POST' : 'GET',
       path: `/c/${++this.#calls}`,
-      query: isLong ? `?parts=${random.whole(5, 40)}` : isSlow ? `?slow=${random.whole(50, 1_500)}` : '',
+      query: isLong ? `?parts=${random.whole(5, 40)}` : isSlow ? `?slow=${random.whole(20, 600)}` : '',
       header,
       keepAlive: how.keepAlive && route.protocol === 'http',
     };

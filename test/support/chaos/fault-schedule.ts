@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../../src/model/coded-error.ts';
-import type { ChaosContext, DrawFault } from './chaos-context.ts';
+import { ALONE, type ChaosContext, type DrawFault } from './chaos-context.ts';
 
 export interface Schedule {
   readonly kinds: Readonly<Record<string, { readonly draw: DrawFault; readonly weight: number }>>;
@@ -22,7 +22,7 @@ export async function runFaults(context: ChaosContext, { kinds, atOnce, isOver, 
   const first = random.shuffle(Object.keys(kinds));
   while (!isOver() && errors.length === 0) {
     await sleep(random.whole(20, longestPauseMs));
-    if (running.size >= atOnce) await Promise.race(running);
+    if (running.size >= atOnce || locks.has(ALONE)) await Promise.race(running);
     const kind = first[0] ?? random.pick(weighted);
     const fault = kinds[kind]?.draw(context);
     if (fault === undefined || fault.locks.some((lock) => locks.has(lock))) {
@@ -31,6 +31,7 @@ export async function runFaults(context: ChaosContext, { kinds, atOnce, isOver, 
       continue;
     }
     first.shift();
+    if (fault.locks.includes(ALONE)) await Promise.all(running);
     for (const lock of fault.locks) locks.add(lock);
     events.add(kind);
     const done = fault

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EVIL, HOSTILE_TEXTS, textFields, withText } from '../hostile/hostile-objects.ts';
-import { newest, type DrawFault } from './chaos-context.ts';
+import { ALONE, newest, type DrawFault } from './chaos-context.ts';
 import { MOVING } from './make-world.ts';
 
 /** `kill -9` of an agent; after a while another one adopts its HAProxy. */
@@ -22,16 +22,28 @@ export const killAgent: DrawFault = (context) => {
   };
 };
 
-/** Somebody else reloads HAProxy. */
+/** haproxy.cfg follows changed servers within a second. */
+const FILE_IS_BEHIND_MS = 1_500;
+/** So long an agent may take to see another worker. */
+const SEEN_MS = 3_000;
+
+/**
+ * Somebody else reloads HAProxy, while nothing else changes: what has just changed in the worker alone is not in the file that the next one
+ * reads, and comes once the agent has seen it.
+ */
 export const reloadHaproxy: DrawFault = (context) => ({
-  locks: ['reload'],
+  locks: [ALONE],
   run: async () => {
+    const { world, effect, events } = context;
+    await effect.inEffect();
+    await sleep(FILE_IS_BEHIND_MS);
     const generation = newest(context);
-    const before = await generation.reloads();
-    context.events.note(`somebody reloads HAProxy (${before ?? '?'} before)`);
-    context.effect.excuse();
+    events.note(`somebody reloads HAProxy (${(await generation.reloads()) ?? '?'} before)`);
+    effect.excuse();
     await generation.master('reload').catch(() => '');
-    await sleep(500);
+    await sleep(SEEN_MS);
+    world.write('callers');
+    await effect.inEffect();
   },
 });
 

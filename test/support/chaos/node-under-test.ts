@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { chownSync, mkdirSync, openSync, readdirSync, readFileSync } from 'node:fs';
@@ -19,6 +19,8 @@ export const HTTP_PORT = 8080;
 export const TCP_PORT = 9000;
 const GRACE_SECONDS = 25;
 const READY_MS = 120_000;
+/** 100 ms apart. */
+const QUIET_LOOKS = 15;
 
 /** What `/routes` says, as far as it is read here. */
 export interface RoutesAnswer {
@@ -98,8 +100,12 @@ export class Generation {
 
   /** HAProxy accepts no connections any more. @throws Error when that takes a minute */
   async untilClosed(): Promise<void> {
-    for (const end = Date.now() + 60_000; Date.now() < end; await sleep(20)) {
-      if ((await this.runtime('show info').catch(() => '')) === '') return;
+    let quiet = 0;
+    for (const end = Date.now() + 60_000; Date.now() < end; await sleep(100)) {
+      const listening = execFileSync('ss', ['-ltnpH'], { encoding: 'utf8' });
+      // A reload that was under way brings a worker that has not heard of the stop: the launcher tells it within a second.
+      quiet = this.haproxyPids().some((pid) => listening.includes(`pid=${pid},`)) ? 0 : quiet + 1;
+      if (quiet === QUIET_LOOKS) return;
     }
     throw new Error(`the HAProxy of ${this.runDir} accepts connections a minute after it was asked to stop`);
   }

@@ -120,7 +120,7 @@ class ChaosRun {
     const world = new ChaosWorld(join(root, 'objects'), NAMESPACES);
     const fleet = new PodFleet();
     const judge = new CallJudge(world, fleet, this.#events, (fromMs, toMs) => this.#samples.changedBetween(fromMs, toMs));
-    const load = new ChaosLoad(world, planned, judge, random.fork(), { callsPerSecond: options.callsPerSecond, workers: 24, sleepers: 10 });
+    const load = new ChaosLoad(world, planned, judge, random.fork(), { callsPerSecond: options.callsPerSecond, workers: 40, sleepers: 10 });
     const effect = new EffectWatch(world, this.#events);
     this.#context = { world, fleet, names: new PodNames(), planned, load, judge, effect, events: this.#events, random, serving: [] };
   }
@@ -251,7 +251,7 @@ class ChaosRun {
     const until = this.#budget(1);
     const isOver = (): boolean => (until.isOver() && this.#handOvers >= LEAST_HAND_OVERS) || until.isLate();
     const { 'pod not ready for a moment': _firm, 'agent killed': agent, ...kinds } = CHURN;
-    const faults = this.#faults({ kinds: { ...kinds, ...(agent === undefined ? {} : { 'agent killed': { ...agent, weight: 1 } }), 'generation handed over': { draw: () => ({ locks: ['agent', 'source', 'folder', 'reload'], run: () => this.#replace() }), weight: 12 } }, atOnce: 3, longestPauseMs: 700, isOver });
+    const faults = this.#faults({ kinds: { ...kinds, ...(agent === undefined ? {} : { 'agent killed': { ...agent, weight: 1 } }), 'generation handed over': { draw: () => ({ locks: ['agent', 'source', 'folder'], run: () => this.#replace() }), weight: 12 } }, atOnce: 3, longestPauseMs: 700, isOver });
     await faults;
     await load.stop();
     events.note('the last part is over');
