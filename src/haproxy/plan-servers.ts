@@ -73,7 +73,7 @@ function bringIn(backend: string, { name, address, way }: WantedServers['servers
 function putRight(server: string, address: string): readonly Command[] {
   const [, host = '', port = ''] = /^\[?(.*?)\]?:(\d+)$/.exec(address) ?? [];
   return [
-    { text: `set server ${server} addr ${host} port ${port}`, answer: ['IP changed', 'no need to change the addr'] },
+    { text: `set server ${server} addr ${host} port ${port}`, answer: ['IP changed', 'port changed', 'no need to change the addr', 'nothing changed'] },
     { text: `set server ${server} weight 100%`, answer: '' },
     { text: `set server ${server} state ready`, answer: '' },
   ];

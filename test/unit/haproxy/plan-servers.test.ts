@@ -75,7 +75,7 @@ describe('planServers', () => {
     const running = new Map([['10.0.0.1:80', 'leaving'], ['10.0.0.9:80', 'leaving']] as const);
     const servers = serversOf(version(NEAR.slice(0, 2)), 100);
     expect(planServers('shop.cart.v', running, undefined, { servers, first: undefined, h2: true })).toEqual([
-      { text: 'set server shop.cart.v/10.0.0.1:80 addr 10.0.0.1 port 80', answer: ['IP changed', 'no need to change the addr'] },
+      { text: 'set server shop.cart.v/10.0.0.1:80 addr 10.0.0.1 port 80', answer: ['IP changed', 'port changed', 'no need to change the addr', 'nothing changed'] },
       { text: 'set server shop.cart.v/10.0.0.1:80 weight 100%', answer: '' },
       { text: 'set server shop.cart.v/10.0.0.1:80 state ready', answer: '' },
       { text: `add server shop.cart.v/10.0.0.2:80 10.0.0.2:80 proto h2 ${CHECK}`, answer: 'New server registered.' },
