@@ -227,6 +227,12 @@ test('no call failed but at a HAProxy that was killed, none was answered by anot
       `${sum(({ calls }) => calls)} calls, ${others.length} failed, ${counted.size} failed at a killed HAProxy, ${wrong.length} answered by a wrong server, ${sum(({ resent }) => resent)} sent again, slowest ${Math.max(...results.map(({ maxMs }) => maxMs))} ms; ` +
       `${sum(({ questions }) => questions)} DNS questions, ${lost.length} lost, slowest ${Math.max(...results.map(({ dnsMaxMs }) => dnsMaxMs))} ms\n`,
   );
+  // Beside the faults' own lines these say what met what.
+  const said = [...others.map(({ node, name, atMs, message }) => [atMs, `${node}: ${name}: ${message}`] as const), ...lost.map(({ name, atMs, said }) => [atMs, `${name}: ${said}`] as const)];
+  for (const [text, at] of Map.groupBy(said, ([, text]) => text)) {
+    const times = at.map(([atMs]) => (atMs - startedAtMs) / 1000);
+    process.stdout.write(`faults: from ${Math.min(...times).toFixed(1)} s to ${Math.max(...times).toFixed(1)} s, ${at.length} times: ${text}\n`);
+  }
   expect({ others, wrong, lost }).toEqual({ others: [], wrong: [], lost: [] });
   expect(sum(({ calls }) => calls)).toBeGreaterThan(LEAST_MS / 20);
   expect(sum(({ questions }) => questions)).toBeGreaterThan(LEAST_MS / 100);
