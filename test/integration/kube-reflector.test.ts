@@ -4,10 +4,12 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { ApiError } from '../../src/kube/api-error.ts';
 import { openApiClient, type ApiClient } from '../../src/kube/io/open-api-client.ts';
 import { openReflector, type Reflector, type Trouble } from '../../src/kube/io/open-reflector.ts';
+import type { RetryLimits } from '../../src/kube/plan-retry.ts';
 import { answer, fakeEvent, fakeList, fakeObject, openFakeApiServer, type FakeApiServer, type Handler } from '../support/fake-api-server.ts';
 import { eventually } from '../support/lab/run.ts';
 
-const TIMING = { retry: { baseMs: 20, maxMs: 100, relistMs: 20 }, coalesceMs: 5 };
+const RETRY: RetryLimits = { baseMs: 20, maxMs: 100, awayMs: 100, returnMs: 10, relistMs: 20 };
+const TIMING = { retry: RETRY, coalesceMs: 5 };
 const PATH = '/api/v1/things';
 
 let server: FakeApiServer;
@@ -207,6 +209,26 @@ describe('watches', () => {
     await eventually('the event after it', async () => value('a') === 'after');
     expect(lists()).toBe(1);
     expect(troubles.length).toBeGreaterThanOrEqual(4);
+  });
+
+  test('the pause of a server that was away ends soon after it answers anybody', async () => {
+    let away = true;
+    const { value, troubles } = await open(
+      (request, response) => {
+        if (request.pathname === '/readyz') return answer(response, {});
+        if (!isWatch(request)) return answer(response, fakeList([fakeObject('a', 5, 'listed')], 10));
+        if (away) return void response.socket?.resetAndDestroy();
+        response.writeHead(200);
+        response.write(fakeEvent('MODIFIED', fakeObject('a', 20, 'after')));
+      },
+      { retry: { ...RETRY, baseMs: 3_600_000, awayMs: 3_600_000 } },
+    );
+    // An hour at most: some pauses may be short by chance.
+    await eventually('a pause of minutes', async () => (troubles.at(-1)?.retryInMs ?? 0) > 60_000);
+    away = false;
+    await client.request('GET', '/readyz');
+    await eventually('the event after it', async () => value('a') === 'after', 2_000);
+    expect(troubles.at(-1)?.error.reason).toBe('Unreachable');
   });
 
   test('a silent connection is given up', async () => {

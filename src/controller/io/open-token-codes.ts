@@ -8,7 +8,7 @@ import { TokenPublisher } from './token-publisher.ts';
 import { TokenSecrets } from './token-secrets.ts';
 
 export interface TokenCodesOptions {
-  readonly client: Pick<ApiClient, 'request' | 'stream'>;
+  readonly client: Pick<ApiClient, 'request' | 'stream' | 'onAnswer'>;
   readonly writer: GuardedWriter;
   readonly systemNamespace: string;
   readonly identity: string;

@@ -15,7 +15,7 @@ import type { SeenNamespace, SeenNamespaces } from '../plan-token-codes.ts';
  */
 
 export interface TokenSecretsOptions {
-  readonly client: Pick<ApiClient, 'request' | 'stream'>;
+  readonly client: Pick<ApiClient, 'request' | 'stream' | 'onAnswer'>;
   /** Asked before others: what is published of them may have to go. */
   readonly first: ReadonlySet<string>;
   readonly onChange: () => void;

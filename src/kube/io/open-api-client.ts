@@ -1,5 +1,6 @@
 import http from 'node:http';
 import https from 'node:https';
+import type { Socket } from 'node:net';
 import { pipeline, type Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { messageOf, systemCode } from '../../model/coded-error.ts';
@@ -42,6 +43,8 @@ export interface ApiClient {
   request<T = unknown>(method: string, path: string, options?: RequestOptions): Promise<T>;
   /** GET whose answer has no end, such as a watch: resolves with its bytes once the server said 200. */
   stream(path: string, options: StreamOptions): Promise<Readable>;
+  /** Calls `listener` each time that the server answers anything, whatever its status; the function returned ends that. */
+  onAnswer(listener: () => void): () => void;
   /** Ends all connections; what is on its way is rejected. */
   close(): void;
 }
@@ -54,6 +57,8 @@ export interface ApiClientOptions {
 }
 
 const TIMEOUT_MS = 30_000;
+/** Until somebody takes the connection: three attempts of the system. */
+const CONNECT_MS = 5_000;
 const MAX_BYTES = 8 * 1024 * 1024;
 /** Error bodies are a Status of a few hundred bytes. */
 const MAX_ERROR_BYTES = 64 * 1024;
@@ -66,6 +71,7 @@ export function openApiClient(access: ApiAccess, { userAgent, timeoutMs: default
   const secure = server.protocol === 'https:';
   const prefix = server.pathname.replace(/\/$/, '');
   const closing = new AbortController();
+  const listeners = new Set<() => void>();
   let pool: { readonly tls: ApiTls | undefined; readonly agent: http.Agent } | undefined;
 
   /** A pool per set of certificates: connections made with old ones end when they are idle. */
@@ -95,8 +101,12 @@ export function openApiClient(access: ApiAccess, { userAgent, timeoutMs: default
           ...headers,
         },
       });
+      request.on('socket', (socket) => limitConnecting(request, socket));
       request.on('error', reject);
-      request.on('response', resolve);
+      request.on('response', (answer) => {
+        for (const listener of listeners) listener();
+        resolve(answer);
+      });
       request.end(body);
     });
   };
@@ -160,11 +170,22 @@ export function openApiClient(access: ApiAccess, { userAgent, timeoutMs: default
         clearTimeout(limit);
       }
     },
+    onAnswer: (listener) => {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
     close: () => {
       closing.abort();
       pool?.agent.destroy();
     },
   };
+}
+
+/** Node itself would wait as long as the system sends SYNs: two minutes. */
+function limitConnecting(request: http.ClientRequest, socket: Socket): void {
+  if (!socket.connecting) return;
+  const limit = setTimeout(() => request.destroy(new Error(`nobody took the connection within ${CONNECT_MS / 1000} s`)), CONNECT_MS);
+  for (const event of ['connect', 'close']) socket.once(event, () => clearTimeout(limit));
 }
 
 /** Reads an answer to its end: the parsed JSON of a 2xx, else rejects with what the server says. */

@@ -5,7 +5,7 @@ import { isRecord, valueAt } from '../field-path.ts';
 import { LineSplitter } from '../line-splitter.ts';
 import { ObjectStore, type Slim } from '../object-store.ts';
 import { parseWatchEvent } from '../parse-watch-event.ts';
-import { RetryPlan, type Outcome, type RetryLimits } from '../plan-retry.ts';
+import { RetryPlan, type Outcome, type RetryLimits, type Step } from '../plan-retry.ts';
 import type { ApiClient, Query } from './open-api-client.ts';
 
 /*
@@ -17,7 +17,7 @@ import type { ApiClient, Query } from './open-api-client.ts';
  */
 
 export interface ReflectorOptions<T> {
-  readonly client: Pick<ApiClient, 'request' | 'stream'>;
+  readonly client: Pick<ApiClient, 'request' | 'stream' | 'onAnswer'>;
   /** Of the resource, over all namespaces or one: `/api/v1/pods`, `/apis/paas.io/v1/serviceroutes`. */
   readonly path: string;
   /** `fieldSelector`, `labelSelector`. */
@@ -160,8 +160,19 @@ class ListWatch<T> implements Reflector<T> {
       const step = this.#plan.after(outcome);
       if ('error' in outcome) this.#tell(() => this.#options.onTrouble?.({ error: outcome.error, during: action, retryInMs: step.delayMs }));
       action = step.action;
-      if (step.delayMs > 0) await delay(step.delayMs, undefined, { signal }).catch(() => undefined);
+      if (step.delayMs > 0) await this.#pause(step);
     }
+  }
+
+  /** Over early when the server is seen to answer others. */
+  async #pause({ delayMs, returnMs }: Step): Promise<void> {
+    const { signal } = this.#closing;
+    const answered = new AbortController();
+    const untilMs = performance.now() + delayMs;
+    const forget = returnMs === undefined ? undefined : this.#options.client.onAnswer(() => answered.abort());
+    await delay(delayMs, undefined, { signal: AbortSignal.any([signal, answered.signal]) }).catch(() => undefined);
+    forget?.();
+    if (answered.signal.aborted) await delay(Math.max(0, Math.min(returnMs ?? 0, untilMs - performance.now())), undefined, { signal }).catch(() => undefined);
   }
 
   async #list(): Promise<Outcome> {

@@ -16,7 +16,7 @@ import { openTcpProxy, type TcpProxy } from '../../support/tcp-proxy.ts';
 
 /** The source of the agent against a real API server, as the account that the shipped RBAC gives it. */
 const SYSTEM = 'onehop-system';
-const TIMING: Partial<ReflectorTiming> = { retry: { baseMs: 100, maxMs: 1_000, relistMs: 200 } };
+const TIMING: Partial<ReflectorTiming> = { retry: { baseMs: 100, maxMs: 1_000, awayMs: 1_000, returnMs: 100, relistMs: 200 } };
 
 let cluster: Cluster;
 let admin: ApiClient;
@@ -69,7 +69,7 @@ async function cutClient(): Promise<{ readonly client: ApiClient; readonly proxy
   return { client: counted, proxy, lists: () => lists };
 }
 
-const openMaps = (client: Pick<ApiClient, 'request' | 'stream'>, timing: Partial<ReflectorTiming> = {}): Reflector<string> =>
+const openMaps = (client: Pick<ApiClient, 'request' | 'stream' | 'onAnswer'>, timing: Partial<ReflectorTiming> = {}): Reflector<string> =>
   keep(openReflector<string>({ client, path: configMaps, slim: valueOf, onChange: () => undefined, timing: { ...TIMING, ...timing } }));
 
 async function freshList(): Promise<ReadonlyMap<string, string>> {
@@ -206,8 +206,8 @@ describe('a reflector', () => {
   test('410 of a real server leads to one list', async () => {
     await setMap('a', '1');
     let old = true;
-    const client: Pick<ApiClient, 'request' | 'stream'> = {
-      request: (...args) => admin.request(...args),
+    const client: Pick<ApiClient, 'request' | 'stream' | 'onAnswer'> = {
+      ...admin,
       // The place of a watch that began before everything was compacted.
       stream: (path, options) => admin.stream(path, old ? { ...options, query: { ...options.query, resourceVersion: '1' } } : options),
     };
