@@ -1,6 +1,8 @@
 import { join } from 'node:path';
-import { openGenerations } from '../daemon/io/generations.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ADMIN_SOCKET, openGenerations } from '../daemon/io/generations.ts';
 import { isListenedOn } from '../daemon/io/is-listened-on.ts';
+import { isReady } from '../daemon/io/is-ready.ts';
 import type { Readiness } from '../daemon/readiness.ts';
 import type { Logger } from '../daemon/io/logger.ts';
 import { HEALTH_SOCKET } from '../haproxy/render-global.ts';
@@ -15,11 +17,17 @@ export interface HandOver {
   portsHeld(own: ReadonlySet<string>): Promise<CheckListenersOptions>;
   /** Whether the HAProxy of another generation takes calls now. */
   siblingServes(): Promise<boolean>;
+  /**
+   * Resolves when another generation is ready, after half of the grace period at most: this one was told to stop. Kubernetes deletes a pod
+   * that is not ready before its successor has started, also with maxSurge. HAProxy's launcher waits likewise.
+   */
+  untilSuccessor(): Promise<void>;
   /** A pass is through. Ready, this generation is the one that the CLI talks to; what dead ones left is removed. */
   passed(): Promise<void>;
 }
 
 const TIDY_MS = 4_000;
+const LOOK_MS = 200;
 
 /**
  * Two generations serve the same addresses side by side (SO_REUSEPORT, one uid) until the older one is stopped.
@@ -27,9 +35,17 @@ const TIDY_MS = 4_000;
  * The HAProxy of an attached agent may answer late, or not at all: its own ports must not look taken then, or the routes would be
  * left out. So what its haproxy.cfg binds counts as ours wherever the kernel shows the port under HAProxy's uid.
  */
-export function openHandOver(settings: Pick<Settings, 'haproxyAttach' | 'runDir'>, readiness: Readiness, uid: number | undefined, log: Logger): HandOver {
-  const { haproxyAttach, runDir } = settings;
+export function openHandOver(settings: Pick<Settings, 'haproxyAttach' | 'runDir' | 'graceSeconds'>, readiness: Readiness, uid: number | undefined, log: Logger): HandOver {
+  const { haproxyAttach, runDir, graceSeconds } = settings;
   const generations = openGenerations(runDir);
+  const siblingServes = async (): Promise<boolean> => {
+    for (const dir of (await generations?.siblings()) ?? []) if (await isListenedOn(join(dir, HEALTH_SOCKET))) return true;
+    return false;
+  };
+  const siblingIsReady = async (): Promise<boolean> => {
+    for (const dir of (await generations?.siblings()) ?? []) if (await isReady(join(dir, ADMIN_SOCKET))) return true;
+    return false;
+  };
   let wasReady = false;
   let tidiedAtMs = -Infinity;
   return {
@@ -39,9 +55,14 @@ export function openHandOver(settings: Pick<Settings, 'haproxyAttach' | 'runDir'
       const haproxyUid = (await readHaproxyUid(runDir)) ?? uid;
       return { ownListeners: own, siblings, ...(haproxyUid === undefined ? {} : { haproxyUid }) };
     },
-    siblingServes: async () => {
-      for (const dir of (await generations?.siblings()) ?? []) if (await isListenedOn(join(dir, HEALTH_SOCKET))) return true;
-      return false;
+    siblingServes,
+    untilSuccessor: async () => {
+      if (!haproxyAttach || generations === undefined) return;
+      const untilMs = performance.now() + graceSeconds * 500;
+      for (let told = false; performance.now() < untilMs && !(await siblingIsReady()); await delay(LOOK_MS)) {
+        if (!told) log.info('no other generation is ready yet: going on until one is');
+        told = true;
+      }
     },
     passed: async () => {
       const became = readiness.ready && !wasReady;

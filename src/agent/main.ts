@@ -6,6 +6,7 @@ import { Backoff } from '../daemon/backoff.ts';
 import type { CloseStep } from '../daemon/close-in-order.ts';
 import { openAdminServer } from '../daemon/io/admin-server.ts';
 import type { Logger } from '../daemon/io/logger.ts';
+import { ADMIN_SOCKET } from '../daemon/io/generations.ts';
 import { addProcessMetrics } from '../daemon/io/process-metrics.ts';
 import { runDaemon } from '../daemon/io/run-daemon.ts';
 import { sleep } from '../daemon/io/timers.ts';
@@ -110,7 +111,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   const admin = await openAdminServer({
     listen: settings.adminListen,
     pool: settings.vipPool,
-    socketPath: join(settings.runDir, 'admin.sock'),
+    socketPath: join(settings.runDir, ADMIN_SOCKET),
     ownAddresses,
     readiness,
     metrics,
@@ -207,6 +208,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
     if (latest !== undefined) runner.want(latest);
   }, RESYNC_MS);
   opened.push({ name: 'resync', close: async () => clearInterval(resync) });
+  opened.push({ name: 'successor', close: () => (proxy.listeners().size > 0 ? handOver.untilSuccessor() : Promise.resolve()) });
   // The first thing to close.
   opened.push({ name: 'stand-in', close: async () => prepareClose() });
   return { failed: fatal.promise };

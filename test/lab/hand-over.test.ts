@@ -140,6 +140,20 @@ test(`a new generation takes over, ${HAND_OVERS} times: no call fails, no query 
   expect(await resolve(lab, web(), 'cart.shop.route.internal')).toBe(CART);
 });
 
+test('a generation that is told to stop before its successor runs goes on until that one serves: no call fails', async () => {
+  const next = new Generation(lab, 'n1', objects.path);
+  const { result, value: exits } = await underLoad(async () => {
+    const before = serving;
+    serving = next;
+    const stopped = before.stop();
+    for (const container of ['agent', 'haproxy'] as const) await eventually(`${container} waits`, async () => /no other generation (?:serves|is ready) yet/.test(await before.logOf(container)));
+    await next.start();
+    return stopped;
+  });
+  expect(result).toMatchObject(ALL_WELL);
+  expect(exits).toEqual([0, 0]);
+});
+
 test('doctor on the node knows the agent in its container', async () => {
   const said = await serving.onehop('doctor', '--run-dir', join(lab.folder, 'run'));
   expect(said).toMatch(/ok {3}agent/);

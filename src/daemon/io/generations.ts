@@ -10,7 +10,8 @@ import { isListenedOn } from './is-listened-on.ts';
 const FORGOTTEN_AFTER_MS = 10 * 60_000;
 const UID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const CURRENT = 'current';
-const ADMIN_SOCKET = 'admin.sock';
+/** In each run folder. */
+export const ADMIN_SOCKET = 'admin.sock';
 
 /** The run folders of one pod's generations on this node: `<parent>/<pod uid>` each, and `<parent>/current` for the CLI. */
 export interface Generations {
