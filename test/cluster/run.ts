@@ -9,7 +9,7 @@ import { Suites } from '../support/suites.ts';
 /**
  * `npm run test:cluster [-- [--fabric bgp|vxlan] [--keep] [FILE...]]`: first the tests of `api/` and `alone/`, which open clusters of their
  * own; then the others on a cluster of 3 nodes, on each fabric, those of `once/` on the first one only: what they show has nothing to do
- * with how packets get from node to node. Those of `long/` run only when they are named. With FILEs only those whose path contains one. On the shared cluster all of vitest runs in the
+ * with how packets get from node to node. With FILEs only those whose path contains one. On the shared cluster all of vitest runs in the
  * control plane's network, so that tests reach API server, nodes and pods in-process. --keep leaves it running.
  */
 const NAME = process.env['ONEHOP_LAB'] ?? 'test';
@@ -35,7 +35,7 @@ for (const [folder, what] of [
   if (files.length > 0) suites.run({ what, config: CONFIG, files, env: { SUITE: folder } });
 }
 for (const fabric of fabrics) {
-  const shared = testFiles('.', ...(fabric === fabrics[0] ? ['once'] : []), ...(wanted.length > 0 ? ['long'] : []));
+  const shared = testFiles('.', ...(fabric === fabrics[0] ? ['once'] : []));
   if (shared.length > 0) await runOn(fabric, shared);
 }
 process.exitCode = suites.finish();

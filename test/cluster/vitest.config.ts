@@ -25,7 +25,7 @@ class ByPath extends BaseSequencer {
 export default defineConfig({
   test: {
     root: new URL('../..', import.meta.url).pathname,
-    include: [suite === 'shared' ? 'test/cluster/{once/,long/,}*.test.ts' : `test/cluster/${suite}/*.test.ts`],
+    include: [suite === 'shared' ? 'test/cluster/{once/,}*.test.ts' : `test/cluster/${suite}/*.test.ts`],
     testTimeout: 180_000,
     hookTimeout: 300_000,
     pool: 'forks',
