@@ -19,7 +19,10 @@ export interface CallPlan {
 }
 
 export interface CallResult {
-  /** Since when what serves it may have been chosen: of a kept connection, since its last answer. */
+  /**
+   * Since when what serves it may have been chosen: of a kept connection, since the head of its last answer. A worker that is replaced while
+   * the rest of an answer is on its way has not said that it will close: it serves one more call, by what was in effect then.
+   */
   readonly sinceMs: number;
   readonly startMs: number;
   readonly endMs: number;
@@ -36,7 +39,7 @@ const TIMEOUT_MS = 30_000;
 const IDLE_MS = 3_000;
 export const BUSY_LANE = 'busy';
 
-/** When a kept connection had its last answer. */
+/** When a kept connection had the head of its last answer. */
 const lastUsed = new WeakMap<Socket, number>();
 
 /** The kept connections of callers: one pool for each, which a person can let go of. */
@@ -83,11 +86,9 @@ function callHttp(plan: CallPlan, connections: Connections, lane: string): Promi
       lastUsed.set(socket, startMs);
     });
     asked.on('response', (response) => {
+      lastUsed.set(response.socket, Date.now());
       read(response).then(
-        (body) => {
-          if (asked.socket !== null) lastUsed.set(asked.socket, Date.now());
-          finish(judgeForm(plan, response, body));
-        },
+        (body) => finish(judgeForm(plan, response, body)),
         (error: unknown) => finish({ error: `broken answer: ${String(error)}` }),
       );
     });
