@@ -7,7 +7,7 @@ import { reverseApexes, reverseName } from './reverse-names.ts';
 import { NEGATIVE_TTL_SECONDS, type NameRecords, type SoaData, type Zone } from './zone.ts';
 
 export interface ZoneInput {
-  /** Name of the route zone, from {@link parseZoneName}. */
+  /** Name of the route zone, lower-case, without the final dot. */
   readonly zoneName: string;
   /** First label of public routes' second name: `--global-namespace`. */
   readonly globalNamespace: string;
@@ -17,27 +17,13 @@ export interface ZoneInput {
   readonly version: string;
 }
 
-/** A name's label in a zone, also `_tcp` (RFC 8552). */
-const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
-/** So that the longest name, `_<port name>._tcp.<route>.<namespace>.<zone>`, stays within 253 characters. */
-const MAX_ZONE_NAME = 100;
-
-/**
- * Parses the value of `--zone`: lower-cased, without the final dot.
- * @throws Error with one line that says what is wrong.
- */
-export function parseZoneName(text: string): string {
-  const name = text.toLowerCase().replace(/\.$/, '');
-  if (name.length > MAX_ZONE_NAME || !name.split('.').every((label) => LABEL.test(label))) {
-    throw new Error(`'${text.slice(0, MAX_ZONE_NAME)}' is not a zone name: dot-separated labels of a-z, 0-9 and '-', at most ${MAX_ZONE_NAME} characters`);
-  }
-  if (name === 'arpa' || name.endsWith('.arpa')) throw new Error(`'${name}' lies in arpa, where the pool's reverse zones are`);
-  return name;
-}
+/** As text: 255 octets in a message (RFC 1035 section 2.3.4). */
+const MAX_NAME = 253;
 
 /**
  * Builds all records from the routes: pure and deterministic, independent of endpoints, so that churn never changes it.
- * Routes in the global namespace get no name there: that namespace belongs to the holders of global names.
+ * Routes in the global namespace get no name there: that namespace belongs to the holders of global names. A name that would be too
+ * long is left out, whatever the zone and a tenant's port name make of it.
  */
 export function buildZone(input: ZoneInput): Zone {
   const { zoneName, pool } = input;
@@ -88,9 +74,10 @@ function addRoute(records: Map<string, NameRecords>, pool: VipPool, name: string
   if (route.protocol === 'http') services.add('http');
   if (typeof route.targetPort === 'string' && isNamespaceName(route.targetPort)) services.add(route.targetPort);
   for (const service of services) {
+    const serviceName = `_${service}._tcp.${name}`;
     // A service name of 63 characters leaves no room for the underscore in its label.
-    if (service.length > 62) continue;
-    records.set(`_${service}._tcp.${name}`, { SRV: [{ priority: 0, weight: 0, port: route.listen, target: name }] });
+    if (service.length > 62 || serviceName.length > MAX_NAME) continue;
+    records.set(serviceName, { SRV: [{ priority: 0, weight: 0, port: route.listen, target: name }] });
   }
 }
 

@@ -21,6 +21,8 @@ export class ProblemList {
   readonly #locate: Locate;
   readonly #problems: Problem[] = [];
   #left = 0;
+  /** Of what is left out: the worst of it. */
+  #severity: Problem['severity'] = 'warning';
 
   constructor(object: ObjectRef, locate: Locate) {
     this.#object = object;
@@ -30,6 +32,7 @@ export class ProblemList {
   add(issue: Issue): void {
     if (this.#problems.length >= MAX_PROBLEMS) {
       this.#left++;
+      if (issue.severity !== 'warning') this.#severity = 'error';
       return;
     }
     const { path, ...rest } = issue;
@@ -41,6 +44,7 @@ export class ProblemList {
     if (this.#left === 0) return this.#problems;
     const more = problem({
       code: 'more-problems',
+      severity: this.#severity,
       object: this.#object,
       message: `${this.#left} more problems are not shown`,
       remedy: 'correct those that are shown first',

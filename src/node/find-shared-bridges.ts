@@ -39,6 +39,6 @@ export function describeBridges(bridges: readonly string[]): CodedError | undefi
   return new CodedError({
     code: 'client-ip-bridge',
     message: `--client-ip preserve cannot work on a bridge that pods share (${bridges.join(', ')}): a server answers a caller beside it directly, and not HAProxy`,
-    remedy: 'use a pod network with a route for each pod (Calico, kindnet, the ptp plugin), or leave out --client-ip',
+    remedy: 'use a pod network with a route for each pod (for example the ptp plugin, see docs/install.md), or leave out --client-ip',
   });
 }

@@ -50,6 +50,7 @@ export function parseNodeName(text: string): string {
 /** A DNS name of at least one label, short enough that `<route>.<namespace>.<zone>` stays within 253 octets (RFC 1035 2.3.4). */
 export function parseZone(text: string): string {
   const zone = text.toLowerCase().replace(/\.$/, '');
+  if (zone === 'arpa' || zone.endsWith('.arpa')) throw new Error(`'${text}' lies in arpa, where the pool's reverse zones are; take another name, for example route.internal`);
   if (isSubdomain(zone) && zone.length <= 253 - 2 * 64) return zone;
   throw new Error(`'${text}' is not a DNS name of at most ${253 - 2 * 64} characters, for example route.internal`);
 }

@@ -2,7 +2,7 @@ import { Resolver } from 'node:dns/promises';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError, systemCode } from '../../model/coded-error.ts';
-import type { Problem } from '../../model/problem.ts';
+import { printable, type Problem } from '../../model/problem.ts';
 import { listenerKey } from '../../model/proxy.ts';
 import { findPoolConflicts } from '../../node/find-pool-conflicts.ts';
 import { findSharedBridges } from '../../node/find-shared-bridges.ts';
@@ -119,7 +119,7 @@ async function checkIdentity({ runDir, vipPool }: Settings): Promise<readonly Fi
 }
 
 const describe = ({ address, port, owner, uid }: Listener): string =>
-  `${listenerKey(address, port)} is held by ${owner === undefined ? `a process of uid ${uid}` : `${owner.program} (pid ${owner.pid})`}`;
+  `${listenerKey(address, port)} is held by ${owner === undefined ? `a process of uid ${uid}` : `${printable(owner.program, 64)} (pid ${owner.pid})`}`;
 
 /** Who holds the ports that Onehop needs: its own processes, nobody yet, or a stranger. */
 async function checkPorts({ dnsListen, adminListen, httpPort, runDir }: Settings): Promise<readonly Finding[]> {
