@@ -18,24 +18,21 @@ export function groupSlices(list: readonly EndpointSlice[], before: SliceGroups 
   const replaced = before === undefined ? undefined : findReplaced(before.list, list);
   if (before === undefined || replaced === undefined) return { list, byService: Map.groupBy(list, serviceKey), touched: undefined };
   const byService = new Map(before.byService);
-  const touched = new Set<string>();
-  for (const [old, now] of replaced) {
-    const key = serviceKey(old);
-    touched.add(key);
-    byService.set(key, (byService.get(key) ?? []).map((slice) => (slice === old ? now : slice)));
-  }
+  const touched = new Set([...replaced.keys()].map(serviceKey));
+  // At once: what stands in one's place may itself have moved, when a slice went and another one came.
+  for (const key of touched) byService.set(key, (byService.get(key) ?? []).map((slice) => replaced.get(slice) ?? slice));
   return { list, byService, touched };
 }
 
 /** What stands in the place of what, when a list differs in nothing but slices of the same Services; else undefined. */
-function findReplaced(before: readonly EndpointSlice[], list: readonly EndpointSlice[]): readonly (readonly [EndpointSlice, EndpointSlice])[] | undefined {
+function findReplaced(before: readonly EndpointSlice[], list: readonly EndpointSlice[]): ReadonlyMap<EndpointSlice, EndpointSlice> | undefined {
   if (before.length !== list.length) return undefined;
-  const replaced: (readonly [EndpointSlice, EndpointSlice])[] = [];
+  const replaced = new Map<EndpointSlice, EndpointSlice>();
   for (const [i, now] of list.entries()) {
     const old = before[i];
     if (old === now) continue;
     if (old === undefined || old.namespace !== now.namespace || old.serviceName !== now.serviceName) return undefined;
-    replaced.push([old, now]);
+    replaced.set(old, now);
   }
   return replaced;
 }

@@ -23,7 +23,9 @@ const NODES = [node('n1', 'z1'), node('n2', 'z1'), node('n3', 'z2')];
 
 /** Any of these makes one list of the snapshot new, with most elements the very same as before. */
 type Edit = { readonly list: 'routes' | 'services' | 'slices' | 'pods'; readonly index: number; readonly kind: number };
-const edits = fc.array(fc.record({ list: fc.constantFrom('routes', 'services', 'slices', 'pods'), index: fc.nat(5), kind: fc.nat(4) }), { maxLength: 25 });
+const edit = fc.record({ list: fc.constantFrom('routes', 'services', 'slices', 'pods'), index: fc.nat(5), kind: fc.nat(4) });
+/** Each step is a build: of one edit, or of several that came at once. */
+const edits = fc.array(fc.array(fc.oneof({ weight: 2, arbitrary: edit }, { weight: 1, arbitrary: edit.map((one) => ({ ...one, list: 'slices' as const, index: (one.index % 3) * 5 + one.kind, kind: one.index < 3 ? 4 : one.kind })) }), { minLength: 1, maxLength: 4 }), { maxLength: 20 });
 
 const makers = {
   routes: (i: number, kind: number): ServiceRoute =>
@@ -41,27 +43,36 @@ const makers = {
         ),
   services: (i: number, kind: number): Service =>
     service(`ns${i % 2}/s${i}`, kind === 0 ? [] : [{ port: kind === 4 ? 443 : 80, ...(kind === 3 ? { appProtocol: 'mysql' } : {}) }], { selector: { app: `a${kind}` }, clusterIPs: [`10.96.0.${kind}`] }),
-  slices: (i: number, kind: number): EndpointSlice => slice(`ns${i % 2}/s${i}`, Array.from({ length: kind }, (_, k) => `10.${kind}.${i}.${k}@n${(k % 3) + 1}`)),
+  /** Five of each Service, sorted as sources do. */
+  slices: (i: number, kind: number): EndpointSlice => {
+    const of = Math.floor(i / 5);
+    return slice(`ns${of % 2}/s${of}`, Array.from({ length: kind + 1 }, (_, k) => `10.${kind}.${i}.${k}@n${(k % 3) + 1}`), undefined, { name: `s${of}-${i % 5}` });
+  },
   pods: (i: number, kind: number): Pod => pod(`ns${i % 2}/p${i}`, `10.9.0.${kind === 4 ? 1 : i}`, { labels: { app: `a${kind}` }, phase: kind === 3 ? 'Failed' : 'Running' }),
 };
+
+const ROUTE = serviceRoute('a/x', { to: [{ name: 's' }] });
+const SERVICE = service('a/s');
 
 describe('what a build remembers', () => {
   it.each(['allocate', 'status'] as const)('never changes what the next one gives (addresses by %s)', (vips) => {
     fc.assert(
-      fc.property(edits, (steps: readonly Edit[]) => {
+      fc.property(edits, (steps: readonly (readonly Edit[])[]) => {
         const lists: { [List in keyof typeof makers]: Map<number, ReturnType<(typeof makers)[List]>> } = { routes: new Map(), services: new Map(), slices: new Map(), pods: new Map() };
         let memory: DesiredMemory | undefined;
         let ledger: VipLedger = {};
-        for (const { list, index, kind } of steps) {
-          if (kind === 4 && index % 2 === 0) lists[list].delete(index);
-          else if (list === 'routes') lists.routes.set(index, makers.routes(index, kind));
-          else if (list === 'services') lists.services.set(index, makers.services(index, kind));
-          else if (list === 'slices') lists.slices.set(index, makers.slices(index, kind));
-          else lists.pods.set(index, makers.pods(index, kind));
+        for (const together of steps) {
+          for (const { list, index, kind } of together) {
+            if (kind === 4 && (index % 2 === 0 || list === 'slices')) lists[list].delete(index);
+            else if (list === 'routes') lists.routes.set(index, makers.routes(index, kind));
+            else if (list === 'services') lists.services.set(index, makers.services(index, kind));
+            else if (list === 'slices') lists.slices.set(index, makers.slices(index, kind));
+            else lists.pods.set(index, makers.pods(index, kind));
+          }
           const now: Snapshot = snapshot({
             serviceRoutes: [...lists.routes.values()],
             services: [...lists.services.values()],
-            endpointSlices: [...lists.slices.values()],
+            endpointSlices: [...lists.slices].sort(([a], [b]) => a - b).map(([, one]) => one),
             pods: [...lists.pods.values()],
             nodes: NODES,
           });
@@ -73,6 +84,15 @@ describe('what a build remembers', () => {
       }),
       { numRuns: 150 },
     );
+  });
+
+  it('a slice that goes while another one of its Service comes takes no third one with it', () => {
+    const [a, b, c] = ['10.0.0.1', '10.0.0.2', '10.0.0.3'].map((address, i) => slice('a/s', [address], undefined, { name: `s-${i}` }));
+    const withSlices = (...endpointSlices: (EndpointSlice | undefined)[]): Snapshot =>
+      snapshot({ serviceRoutes: [ROUTE], services: [SERVICE], endpointSlices: endpointSlices.filter((one) => one !== undefined), nodes: NODES });
+    const first = buildDesired(withSlices(a, b), options, {}, 0);
+    const second = buildDesired(withSlices(b, c), options, first.ledger, 0, first.memory);
+    expect(second.table.routes[0]?.versions[0]?.endpoints.map(({ address }) => address)).toEqual(['10.0.0.2', '10.0.0.3']);
   });
 
   it('keeps the identity of routes that did not change, and of the zone while only endpoints do', () => {

@@ -1,3 +1,4 @@
+import { printable } from '../../model/problem.ts';
 import type { ApiError } from '../api-error.ts';
 import { defaultAudiences, parseIssuer } from '../parse-discovery.ts';
 import type { ApiAccess } from './open-api-access.ts';
@@ -25,8 +26,9 @@ const MAX_BYTES = 256 * 1024;
 export function readClusterKeys(client: Pick<ApiClient, 'request' | 'server'>, access: Pick<ApiAccess, 'token'>): (signal: AbortSignal) => Promise<ClusterKeys> {
   const ask = (path: string, signal: AbortSignal): Promise<unknown> =>
     client.request('GET', path, { signal, maxBytes: MAX_BYTES, accept: `application/json, ${KEYS_TYPE}` }).catch((error: ApiError) => {
-      const remedy = error.status === 403 ? `; allow get of ${CONFIGURATION} and ${KEYS} (nonResourceURLs) in the ClusterRole of this account` : '';
-      throw new Error(`${client.server} does not give ${path}: ${error.message}${remedy}`, { cause: error });
+      const remedy = error.status === 403 ? `; allow get of ${CONFIGURATION} and ${KEYS} in its ClusterRole` : '';
+      // Bounded, so that the remedy is not what a limit of the whole line cuts off.
+      throw new Error(`${client.server} does not give ${path}: ${printable(error.message, 100)}${remedy}`, { cause: error });
     });
   return async (signal) => {
     const [configuration, keys] = await Promise.all([ask(CONFIGURATION, signal), ask(KEYS, signal)]);

@@ -125,7 +125,7 @@ describe('the right to read the keys', () => {
       await keys.refresh();
       return keys.trouble;
     };
-    expect(await eventually('it is refused', told)).toMatch(/does not give \/(?:openid\/v1\/jwks|\.well-known\/openid-configuration): .*forbidden.*; allow get of .* in the ClusterRole of this account/);
+    expect(await eventually('it is refused', told)).toMatch(/does not give \/(?:openid\/v1\/jwks|\.well-known\/openid-configuration): .*forbidden.*; allow get of .* in its ClusterRole$/);
     expect(await verifier.verify(await issue())).toEqual(refused('the keys that verify a JWT could not be read yet'));
   });
 });
