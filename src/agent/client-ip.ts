@@ -30,11 +30,11 @@ export function openClientIpWatch({ clientIp, runDir }: Pick<Settings, 'clientIp
     look: async (table) => {
       if (clientIp === 'forwarded' || (callers !== undefined && now() - checkedAtMs < RECHECK_MS)) return;
       node = table.node;
+      checkedAtMs = now();
       // Pods come and go, and the network that carries them stays: it is read for other pods only.
       if (callers !== table.callers) bridged = describeBridges(findSharedBridges(table.callers.pods.map(({ address }) => address), await readMainRoutes(), await readBridges()));
       if (callers === undefined && bridged !== undefined) throw bridged;
       callers = table.callers;
-      checkedAtMs = now();
       // Not waited for: the trial takes its time when all is well, and a change must not.
       void askRunning(runDir).then((allowed) => (denial = allowed === false ? denied('HAProxy may not do it, and its calls fail', 'give it CAP_NET_RAW and start it again') : undefined));
     },

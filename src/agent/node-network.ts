@@ -32,8 +32,9 @@ export async function openNodeNetwork(settings: Settings, now: () => number, log
   let checkedAtMs = 0;
   const bring = async (): Promise<void> => {
     if (!poolRoute) return;
-    const steps = await ensureNode({ pool, vips6, divert });
+    // Before: a program that hangs for seconds is not to do so in each pass.
     checkedAtMs = now();
+    const steps = await ensureNode({ pool, vips6, divert });
     applied.push(...steps);
     for (const step of steps) {
       if (installed) log.warn(step, 'was gone or changed by somebody else, and is installed again');

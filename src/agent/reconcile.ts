@@ -50,7 +50,7 @@ export interface InEffect {
 export async function reconcile(world: World, snapshot: Snapshot, before: Pick<InEffect, 'generation' | 'ledger'> & Partial<InEffect>, overtaken?: AbortSignal): Promise<InEffect> {
   const { table, zone, ledger, memory } = buildDesired(snapshot, world.options(), before.ledger, world.now(), before.memory);
   const unsaved = await saveLedger(world, ledger, table.node);
-  await world.prepareNode(table);
+  const unprepared = await prepareNode(world, table, before.table === undefined);
   world.useTokenCodes(table.tokenCodes);
 
   const open = world.proxy.listeners();
@@ -61,7 +61,7 @@ export async function reconcile(world: World, snapshot: Snapshot, before: Pick<I
   const applied = await world.proxy.apply(served.table, overtaken);
 
   await world.serveZone(zone);
-  const problems = [...unsaved, ...served.problems, ...applied, ...world.problems()];
+  const problems = [...unsaved, ...unprepared, ...served.problems, ...applied, ...world.problems()];
   const generation = before.generation + (isSame(before, table, problems) ? 0 : 1);
   return { generation, table, problems, ledger, memory, ...(fresh.length === 0 ? { settled: { open, routes: table.routes } } : {}) };
 }
@@ -74,6 +74,18 @@ async function saveLedger(world: World, ledger: VipLedger, node: string): Promis
   } catch (error) {
     const remedy = error instanceof CodedError ? error.remedy : 'make room in the state folder';
     return [problem({ code: 'state-unsaved', object: { kind: 'Node', name: node }, message: `the addresses given to routes could not be saved: ${messageOf(error)}`, remedy })];
+  }
+}
+
+/** At the start the node must be as it should. Later, a program that could not be started must not keep endpoints from changing: most need none. */
+async function prepareNode(world: World, table: RouteTable, first: boolean): Promise<readonly Problem[]> {
+  try {
+    await world.prepareNode(table);
+    return [];
+  } catch (error) {
+    if (first) throw error;
+    const remedy = error instanceof CodedError ? error.remedy : 'as the message says; it is tried again every 5 s';
+    return [problem({ code: 'node-unprepared', object: { kind: 'Node', name: table.node }, message: `pool route, claim table or addresses of the node could not be looked at: ${messageOf(error)}`, remedy })];
   }
 }
 

@@ -46,3 +46,26 @@ describe('the generation', () => {
     ).toEqual([1, 2, 3, 4]);
   });
 });
+
+describe('a node that cannot be prepared', () => {
+  const unable: World = { ...world, prepareNode: () => Promise.reject(new Error('spawn nft EAGAIN')) };
+
+  it('ends the first pass', async () => {
+    await expect(reconcile(unable, snapshot(objects), { generation: 0, ledger: {} })).rejects.toThrow('EAGAIN');
+  });
+
+  it('is a Problem later, and endpoints go on changing', async () => {
+    const before = await reconcile(world, snapshot(objects), { generation: 0, ledger: {} });
+    const applied: (string | undefined)[] = [];
+    const proxy: World['proxy'] = {
+      listeners: () => new Set(),
+      apply: (table) => {
+        applied.push(table.routes[0]?.versions[0]?.endpoints[0]?.address);
+        return Promise.resolve([]);
+      },
+    };
+    const { problems } = await reconcile({ ...unable, proxy }, snapshot({ ...objects, endpointSlices: [slice('shop/web', ['127.88.1.1'])] }), before);
+    expect(applied).toEqual(['127.88.1.1']);
+    expect(problems).toMatchObject([{ code: 'node-unprepared', object: { kind: 'Node', name: 'n1' } }]);
+  });
+});
