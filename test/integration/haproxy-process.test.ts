@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -72,6 +72,19 @@ describe('supervision', () => {
       while (proxy.status()[which] === pid || proxy.status().workerPid === undefined) await sleep(10);
     }
     expect(proxy.status().restarts).toBe(2);
+  });
+
+  it('serves again also when nothing can be written, and takes changes when that is over', async () => {
+    const proxy = await openProxy();
+    await proxy.apply(table(route(1)));
+    // As on a disk that is full: the file aside cannot be opened.
+    await mkdir(join(runDir, 'haproxy.cfg.new'));
+    process.kill(proxy.status().workerPid ?? Number.NaN, 'SIGKILL');
+    await sleep(20);
+    await untilServed(1);
+    await rm(join(runDir, 'haproxy.cfg.new'), { recursive: true });
+    expect(await proxy.apply(table(route(1), route(2)))).toEqual([]);
+    expect([await status(1), await status(2)]).toEqual([200, 200]);
   });
 
   it('is adopted by the next agent without a restart or a reload; two agents cannot share a run dir', async () => {

@@ -295,7 +295,7 @@ export class HaproxyProxy implements Proxy {
     this.#missed = this.#running.isAlive() ? 0 : this.#missed + 1;
     if (this.#missed < 2) return;
     this.#missed = 0;
-    void this.#alone(async () => (this.#closed ? undefined : this.#running.restart()));
+    this.#alone(async () => (this.#closed ? undefined : this.#running.restart())).catch((error: unknown) => this.#parts.events.onFault(`HAProxy ended and could not be started again: ${messageOf(error)}`));
   }
 
   async #culprits(refused: Refused, desired: RenderedConfig, table: RouteTable): Promise<Culprits> {

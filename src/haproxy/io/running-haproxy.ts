@@ -4,6 +4,7 @@
 // - A candidate reaches the run dir only after `haproxy -c` accepted it; one that fails to start is taken back.
 // - One method at a time: `HaproxyProxy` orders the calls.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../model/coded-error.ts';
 import type { Route } from '../../model/route-table.ts';
 import { lastAlert } from '../describe-refusal.ts';
 import { isSameWorker, parseListeners, type Processes, type Worker } from '../parse-answers.ts';
@@ -227,6 +228,19 @@ export class RunningHaproxy {
     return { ok: false, messages: `no HAProxy answers on ${render.runDir}/${STATS_SOCKET}` };
   }
 
+  /** The files cannot be written, the disk is full: what lies there is what ran, or was about to. */
+  async #startFromDisk(digest: string, error: unknown): Promise<Outcome> {
+    const { master, events } = this.#parts;
+    events.onFault(`HAProxy's files could not be written (${messageOf(error)}): it is started with those that are there`);
+    const outcome = await master.start(digest, START_TIMEOUT_MS);
+    const worker = outcome.ok ? await master.worker() : undefined;
+    if (worker !== undefined) {
+      await this.#takeOver(worker);
+      await this.#running.restoreState();
+    }
+    return outcome;
+  }
+
   /** Attached, the worker may not be the one of the last apply: started again, or reloaded by somebody. False when none answers. */
   async #recognize(): Promise<boolean> {
     const worker = await this.#parts.master.worker();
@@ -279,7 +293,7 @@ export class RunningHaproxy {
     this.#restarts++;
     this.#backoffMs = Math.min(MAX_BACKOFF_MS, Math.max(200, this.#backoffMs * 2));
     try {
-      const outcome = await this.#start(this.#applied);
+      const outcome = await this.#start(this.#applied).catch((error: unknown) => this.#startFromDisk(this.#applied?.digest ?? '', error));
       await this.refresh();
       events.onFault(outcome.ok ? 'HAProxy had ended and was started again' : `HAProxy ended and does not start: ${lastAlert(outcome.messages)}`);
     } finally {

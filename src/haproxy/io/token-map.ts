@@ -53,7 +53,8 @@ export class TokenMap {
   static async open(options: TokenMapOptions): Promise<TokenMap> {
     const map = new TokenMap(options);
     map.#entries.load(await readFile(join(options.runDir, TOKEN_MAP), 'utf8').catch(() => ''), Date.now());
-    await map.#write();
+    // Only what the next worker begins with: a full disk must not keep the agent from starting.
+    await map.#write().catch((error: unknown) => options.onFault(`verified tokens could not be written for the next HAProxy: ${messageOf(error)}`));
     return map;
   }
 

@@ -24,6 +24,9 @@ export class WorkerBreakers {
   /** Errors by backend that are not told to the worker yet. */
   readonly #late = new Map<string, number>();
   #isCounting = false;
+  /** Commands that a new worker has still to be told, in order. */
+  #untold: string[] = [];
+  #telling: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(parts: WorkerBreakersParts) {
@@ -40,6 +43,8 @@ export class WorkerBreakers {
   /** Reads the state of the worker that serves now. When none answers, what was read before stays. */
   async save(): Promise<void> {
     if (this.#refs.size === 0) return;
+    // One that did not answer when it was new: until it has all of it what it says counts for nothing.
+    if (this.#untold.length > 0) await this.#tell().catch(() => undefined);
     this.#read(await this.#parts.ask('onehop breakers').catch(() => ''));
   }
 
@@ -48,11 +53,27 @@ export class WorkerBreakers {
     if (said !== undefined && (said.restored || this.#seen === undefined)) this.#seen = { atMs: performance.now(), states: said.breakers };
   }
 
-  /** Brings a worker that has just begun to what was saved. */
+  /** Brings a worker that has just begun to what was saved. @throws Error when it does not answer; what is left is told at the next looks */
   async restore(): Promise<void> {
+    this.#untold = [];
+    await this.#telling?.catch(() => undefined);
     if (this.#refs.size === 0) return;
-    for (const [name, state] of this.#now()) for (const command of breakerCommands(name, state)) await this.#parts.ask(command);
-    await this.#parts.ask('onehop breakers restored');
+    this.#untold = [...[...this.#now()].flatMap(([name, state]) => breakerCommands(name, state)), 'onehop breakers restored'];
+    await this.#tell();
+  }
+
+  #tell(): Promise<void> {
+    this.#telling ??= this.#tellAll(this.#untold).finally(() => (this.#telling = undefined));
+    return this.#telling;
+  }
+
+  async #tellAll(commands: string[]): Promise<void> {
+    for (let [next] = commands; next !== undefined; [next] = commands) {
+      await this.#parts.ask(next);
+      commands.shift();
+      // Another worker has come meanwhile.
+      if (commands !== this.#untold) return;
+    }
   }
 
   /** @throws Error when no worker answers. */
