@@ -1,3 +1,4 @@
+import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ADMIN_SOCKET, openGenerations } from '../daemon/io/generations.ts';
@@ -28,6 +29,11 @@ export interface HandOver {
 
 const TIDY_MS = 4_000;
 const LOOK_MS = 200;
+/** Both containers get the signal within this time. */
+const TOLD_MS = 1_000;
+/** The launcher (daemonset/onehop-haproxy) leaves it in its run folder when it is told to stop. */
+const STOPPING_FILE = 'stopping';
+const isStopping = (dir: string): Promise<boolean> => access(join(dir, STOPPING_FILE)).then(() => true, () => false);
 
 /**
  * Two generations serve the same addresses side by side (SO_REUSEPORT, one uid) until the older one is stopped.
@@ -43,7 +49,12 @@ export function openHandOver(settings: Pick<Settings, 'haproxyAttach' | 'runDir'
     return false;
   };
   const siblingIsReady = async (): Promise<boolean> => {
-    for (const dir of (await generations?.siblings()) ?? []) if (await isReady(join(dir, ADMIN_SOCKET))) return true;
+    for (const dir of (await generations?.siblings()) ?? []) if (!(await isStopping(dir)) && (await isReady(join(dir, ADMIN_SOCKET)))) return true;
+    return false;
+  };
+  /** The launcher hears of the end of the pod at the same moment; when the agent's container alone is started again it does not. */
+  const haproxyStops = async (): Promise<boolean> => {
+    for (const untilMs = performance.now() + TOLD_MS; performance.now() < untilMs; await delay(LOOK_MS / 4)) if (await isStopping(runDir)) return true;
     return false;
   };
   let wasReady = false;
@@ -57,7 +68,7 @@ export function openHandOver(settings: Pick<Settings, 'haproxyAttach' | 'runDir'
     },
     siblingServes,
     untilSuccessor: async () => {
-      if (!haproxyAttach || generations === undefined) return;
+      if (!haproxyAttach || generations === undefined || !(await haproxyStops())) return;
       const untilMs = performance.now() + graceSeconds * 500;
       for (let told = false; performance.now() < untilMs && !(await siblingIsReady()); await delay(LOOK_MS)) {
         if (!told) log.info('no other generation is ready yet: going on until one is');
