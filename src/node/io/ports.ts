@@ -36,8 +36,8 @@ const CONCURRENT_BINDS = 32;
  * exclusively and closed at once. Resolves with the failures by listener key; an absent key can be opened.
  */
 export async function checkListeners(wanted: readonly WantedListener[], options: CheckListenersOptions): Promise<Map<string, PortFailure>> {
-  const sockets = await readListeningSockets();
-  const held = new Map(sockets.map((socket) => [listenerKey(socket.address, socket.port), socket]));
+  let sockets = await readListeningSockets();
+  let held = bySocket(sockets);
   const isOurs = (key: string): boolean => {
     const socket = held.get(key);
     if (socket === undefined || (options.haproxyUid !== undefined && socket.uid !== options.haproxyUid)) return false;
@@ -45,7 +45,7 @@ export async function checkListeners(wanted: readonly WantedListener[], options:
   };
 
   const queue = new Map(wanted.map((each) => [listenerKey(each.address, each.port), each])).entries();
-  const refused: { readonly key: string; readonly listener: WantedListener; readonly code: string }[] = [];
+  let refused: { readonly key: string; readonly listener: WantedListener; readonly code: string }[] = [];
   const bindNext = async (): Promise<void> => {
     for (const [key, listener] of queue) {
       const code = isOurs(key) ? undefined : await tryBind(listener);
@@ -53,6 +53,12 @@ export async function checkListeners(wanted: readonly WantedListener[], options:
     }
   };
   await Promise.all(Array.from({ length: CONCURRENT_BINDS }, bindNext));
+  if (refused.length > 0) {
+    // Our HAProxy may have started meanwhile.
+    sockets = await readListeningSockets();
+    held = bySocket(sockets);
+    refused = refused.filter(({ key }) => !isOurs(key));
+  }
   if (refused.length === 0) return new Map();
 
   const holders = new Map(refused.map(({ key, listener }) => [key, findHolder(sockets, listener)]));
@@ -66,6 +72,8 @@ export async function checkListeners(wanted: readonly WantedListener[], options:
     }),
   );
 }
+
+const bySocket = (sockets: readonly ListeningSocket[]): ReadonlyMap<string, ListeningSocket> => new Map(sockets.map((socket) => [listenerKey(socket.address, socket.port), socket]));
 
 /** Everything that listens on `port`, on `address` or a wildcard when an address is given. */
 export async function whoListens(port: number, address?: string): Promise<readonly Listener[]> {
