@@ -1,5 +1,5 @@
 import { WORD } from './byte-set.ts';
-import { ANY_BYTE, maskOf, parseRegexTree, type ByteMask, type RegexTree } from './regex-tree.ts';
+import { ANY_BYTE, maskOf, type ByteMask, type RegexTree } from './regex-tree.ts';
 
 /*
  * Upper bound of what a backtracking matcher does. A path is one way to have come from some starting position through the pattern up to a
@@ -66,11 +66,6 @@ interface Once {
  * A pattern of which each alternative begins with `.*` or `^` is tried at the first position alone: a value has one line (pcre2pattern,
  * "Full stop"; pcre2perform).
  */
-export function countSteps(pattern: string, length: number): number {
-  const tree = parseRegexTree(pattern);
-  return tree === undefined ? Infinity : countTreeSteps(tree, length);
-}
-
 export function countTreeSteps(tree: RegexTree, length: number, weights = MEASURED): number {
   const counter = new StepCounter(length, weights);
   const once = isTriedOnce(tree);
