@@ -2,7 +2,7 @@ import { runOnOtherHaproxy } from './support/other-haproxy.ts';
 import { Suites } from './support/suites.ts';
 
 /**
- * `npm test`: everything that needs no cluster; the lab (network namespaces) when root; scenes and change tests once
+ * `npm test`: everything that needs no cluster, but chaos; the lab (network namespaces) when root; scenes and change tests once
  * more on another HAProxy. Ends with the plain line `N passed, N failed`.
  * In CI a skipped test is an error.
  */
