@@ -28,9 +28,11 @@ Asks the agent on this node, or decides from a folder of Kubernetes YAML with --
   --from WHO      namespace/pod, a pod's name, an address, or host (default: host, a process of the node)
   -H 'K: V'       a request header; may be repeated
   --token FILE|-  the token that the caller shows, in a file or on standard input
+  --run-dir DIR   run folder of the agent that is asked (default /run/onehop, or ONEHOP_RUN_DIR)
   --json          the explanation as JSON
 
-Exit codes: 0 the call is served, 1 it is refused, 2 wrong usage, 3 no agent answers.
+Exit codes: 0 the call is served, 1 it is refused, 2 wrong usage, 3 no agent answers, or a regular
+expression that only HAProxy can match decides (regex-not-explained: try the call itself).
 `,
   run: async (argv, terminal) => {
     const { positionals, own, rest } = readArguments(argv, {
