@@ -63,13 +63,15 @@ export function readSettings(rest: readonly string[], path: string | undefined, 
 }
 
 /** One of the agent's flags that a command has as its own: the flag, its variable (empty counts as absent) or its default. */
-export function readShared<Key extends 'runDir' | 'globalNamespace' | 'haproxyBin' | 'vipPool'>(key: Key, own: Arguments['own'], terminal: Terminal): Settings[Key] {
+export function readShared<Key extends 'runDir' | 'globalNamespace' | 'haproxyBin' | 'vipPool' | 'kubeconfig' | 'systemNamespace'>(key: Key, own: Arguments['own'], terminal: Terminal): Settings[Key] {
   const flag = FLAGS[key];
-  const text = own[flag.name]?.at(-1) ?? (terminal.env[variableOf(flag.name)] || String(flag.default));
+  const variable = variableOf(flag.name);
+  const given = own[flag.name]?.at(-1);
+  const text = given ?? (terminal.env[variable] || String(flag.default));
   try {
     return flag.parse(text, { hostname: terminal.hostname, workingDirectory: terminal.workingDirectory, terminal: false });
   } catch (error) {
-    throw new UsageError(printable(`--${flag.name}: ${messageOf(error)}`));
+    throw new UsageError(printable(`${given === undefined ? variable : `--${flag.name}`}: ${messageOf(error)}`));
   }
 }
 

@@ -1,14 +1,15 @@
 import { ApiError } from '../kube/api-error.ts';
 import { openApiAccess } from '../kube/io/open-api-access.ts';
 import { openApiClient } from '../kube/io/open-api-client.ts';
+import { DEFAULT_SYSTEM_NAMESPACE } from '../kube/watched-resources.ts';
 import { CodedError } from '../model/coded-error.ts';
-import { isNamespaceName, isServiceName } from '../model/names.ts';
+import { isServiceName } from '../model/names.ts';
 import { printable } from '../model/problem.ts';
 import { globalKey } from '../routing/allocate-vips.ts';
 import type { VipRecords } from '../routing/assign-vips.ts';
 import { LEDGER_NAME, parseLedger, type LedgerData } from '../routing/ledger-text.ts';
 import { UsageError, type Command } from './command.ts';
-import { readArguments, refuseRest } from './read-arguments.ts';
+import { readArguments, readShared, refuseRest } from './read-arguments.ts';
 
 interface Ledger {
   readonly metadata: { readonly resourceVersion: string };
@@ -23,8 +24,8 @@ export const release: Command = {
 A global name whose route went stays reserved for its namespace, and an address is given to nobody else, for 2 hours:
 callers with an old DNS answer must not land with another team. This ends that at once. What a route holds is not released.
 
-  --kubeconfig PATH        how the API server is reached; default KUBECONFIG
-  --system-namespace NAME  default onehop-system
+  --kubeconfig PATH        how the API server is reached; else ONEHOP_KUBECONFIG, else KUBECONFIG, else the pod's credentials
+  --system-namespace NAME  namespace of the ledger; else ONEHOP_SYSTEM_NAMESPACE, else the pod's own, else onehop-system
 
 Exit codes: 0 done, 1 nothing of that name rests, 2 wrong usage, 3 the API server cannot be reached or refuses.
 `,
@@ -32,10 +33,13 @@ Exit codes: 0 done, 1 nothing of that name rests, 2 wrong usage, 3 the API serve
     const { positionals, own, rest } = readArguments(argv, { kubeconfig: { value: true }, 'system-namespace': { value: true } });
     refuseRest(rest);
     const [wanted = '', ...more] = positionals;
-    const namespace = own['system-namespace']?.at(-1) ?? 'onehop-system';
+    const kubeconfig = readShared('kubeconfig', own, terminal);
+    const systemNamespace = readShared('systemNamespace', own, terminal);
     if (more.length > 0 || !(isServiceName(wanted) || /^[\d.]+$/.test(wanted))) throw new UsageError('give one global name or IPv4 address');
-    if (!isNamespaceName(namespace)) throw new UsageError('--system-namespace is not the name of a namespace');
-    const client = openApiClient(await openApiAccess({ kubeconfig: own['kubeconfig']?.at(-1), env: terminal.env }), { userAgent: `onehop-release/${terminal.version}` });
+    const access = await openApiAccess({ kubeconfig: kubeconfig === '' ? undefined : kubeconfig, env: terminal.env });
+    // The namespace of a kubeconfig's context is where its user works, not where the controller runs.
+    const namespace = systemNamespace || (access.origin === 'in cluster' ? access.namespace : undefined) || DEFAULT_SYSTEM_NAMESPACE;
+    const client = openApiClient(access, { userAgent: `onehop-release/${terminal.version}` });
     const path = `/api/v1/namespaces/${namespace}/configmaps/${LEDGER_NAME}`;
     try {
       const { metadata, data = {} } = await client.request<Ledger>('GET', path);

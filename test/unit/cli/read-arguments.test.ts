@@ -29,6 +29,7 @@ describe("an agent's flag of a command", () => {
   it('is parsed as the agent parses it', () => {
     expect(readShared('runDir', { 'run-dir': ['run'] }, terminal())).toBe('/here/run');
     expect(() => readShared('globalNamespace', { 'global-namespace': ['No_Name'] }, terminal())).toThrow(/^--global-namespace: 'No_Name' is not a namespace's name$/);
+    expect(() => readShared('systemNamespace', {}, terminal({ ONEHOP_SYSTEM_NAMESPACE: 'No_Name' }))).toThrow(/^ONEHOP_SYSTEM_NAMESPACE: 'No_Name'/);
   });
 
   it('is given on the command line or by a variable that is not empty', () => {
