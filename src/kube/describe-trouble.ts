@@ -20,7 +20,7 @@ export function describeTrouble({ name, rule = 'the ClusterRole of this account'
     case 403:
       return { message: `may not ${verb} ${name}: ${message}`, remedy: `allow ${verb === 'get' ? 'get' : 'list and watch'} of ${name} in ${rule}` };
     case 404:
-      return { message: `${server} knows no ${name}`, remedy: name.includes('paas.io') ? 'apply the CRD: kubectl apply -f daemonset/crd.yaml' : 'use a Kubernetes that has it' };
+      return { message: `${server} knows no ${name}`, remedy: name.includes('paas.io') ? 'install the CRD of this version: kubectl apply -k with the overlay of the installation, or -f with its crd.yaml' : 'use a Kubernetes that has it' };
     case 410:
       return { message: `${server} no longer knows where the watch of ${name} stood: ${message}`, remedy: 'nothing; it is listed again' };
     case 429:

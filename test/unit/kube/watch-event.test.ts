@@ -50,7 +50,7 @@ test.each<[number, string]>([
   [0, 'may not'],
   [401, 'refuses the credentials'],
   [403, 'allow list and watch of serviceroutes.paas.io'],
-  [404, 'kubectl apply -f daemonset/crd.yaml'],
+  [404, 'install the CRD of this version'],
   [410, 'it is listed again'],
   [429, 'overloaded'],
   [500, '(500)'],
