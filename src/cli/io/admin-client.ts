@@ -1,6 +1,7 @@
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { CodedError, systemCode } from '../../model/coded-error.ts';
+import { printable } from '../../model/problem.ts';
 import { findRunDir } from './find-run-dir.ts';
 
 const TIMEOUT_MS = 5_000;
@@ -28,7 +29,7 @@ async function ask(runDir: string, path: string, sent?: string): Promise<unknown
       error,
     );
   });
-  if (status !== 200) throw new CodedError({ code: 'agent-refused', message: `the agent answered ${status}: ${body.slice(0, 300).trim()}`, remedy: 'see its log' });
+  if (status !== 200) throw new CodedError({ code: 'agent-refused', message: `the agent answered ${status}: ${printable(body.trim())}`, remedy: 'see its log' });
   return JSON.parse(body);
 }
 
