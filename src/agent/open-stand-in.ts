@@ -1,5 +1,6 @@
 import process from 'node:process';
 import type { Logger } from '../daemon/io/logger.ts';
+import { logPlace } from '../haproxy/describe-refusal.ts';
 import { readHaproxyUid } from '../haproxy/io/held-listeners.ts';
 import { NO_CALLS, type CallCounts } from '../model/call-counts.ts';
 import type { OnTokensChanged } from '../model/token.ts';
@@ -41,7 +42,7 @@ export async function openStandIn({ settings, parts, log, openHaproxy, openSubst
     attach: settings.haproxyAttach,
     open: () => substitutes.open(),
     obstacle,
-    remedy: `mend HAProxy, it takes over by itself; its messages are in ${settings.haproxyAttach ? "its container's or unit's log" : `${settings.runDir}/haproxy.log`}`,
+    remedy: `mend HAProxy, it takes over by itself; its messages are in ${logPlace(settings.runDir, settings.haproxyAttach)}`,
     onChange: (why) => parts.onStandIn(why),
     log,
     drainMs: settings.drainTimeoutSeconds * 1000,

@@ -19,13 +19,16 @@ export function routeProblem({ namespace, name }: Route, message: string): Probl
   });
 }
 
-/** Nothing could be applied, and no route is to blame. */
-export function nodeProblem(node: string, code: string, messages: string): Problem {
+/** Where HAProxy's own messages are, for people. An attached one is another supervisor's, and so is what it writes. */
+export const logPlace = (runDir: string, attach: boolean): string => (attach ? "its container's or unit's log" : `${runDir}/haproxy.log`);
+
+/** Nothing could be applied, and no route is to blame. `log`: the place of {@link logPlace}. */
+export function nodeProblem(node: string, code: string, messages: string, log: string): Problem {
   const alert = messages.split('\n').find((line) => line.startsWith('[ALERT]')) ?? messages;
   return problem({
     code,
     object: { kind: 'Node', name: node },
     message: `HAProxy could not be brought to this configuration, what it had goes on: ${alert}`,
-    remedy: 'see haproxy.log in the run dir (is its file system full?), and onehop doctor',
+    remedy: `HAProxy's messages are in ${log}; is the file system of the run dir full? see onehop doctor, too`,
   });
 }

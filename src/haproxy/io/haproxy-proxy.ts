@@ -10,7 +10,7 @@ import type { Problem } from '../../model/problem.ts';
 import type { Proxy } from '../../model/proxy.ts';
 import type { RouteTable } from '../../model/route-table.ts';
 import { isLateError } from '../breaker-states.ts';
-import { nodeProblem } from '../describe-refusal.ts';
+import { logPlace, nodeProblem } from '../describe-refusal.ts';
 import { fitListeners } from '../fit-limits.ts';
 import { findCulprits } from '../find-culprits.ts';
 import type { Culprits } from '../find-culprits.ts';
@@ -261,7 +261,8 @@ export class HaproxyProxy implements Proxy {
     this.#logNames = undefined;
     this.#feed.want(whole.routes.some(hasFeed));
     this.#breakers.use(whole);
-    const { render, binary } = this.#parts;
+    const { render, binary, attach } = this.#parts;
+    const log = logPlace(render.runDir, attach);
     const { table, problems: leftOut } = fitListeners(whole, render.fileDescriptors);
     const problems = new Map(leftOut.map((one) => [`${one.object.namespace}/${one.object.name}`, one]));
     for (const [key, held] of await this.#quarantine.keep(table.routes)) problems.set(key, held);
@@ -278,12 +279,12 @@ export class HaproxyProxy implements Proxy {
         const culprits = await this.#culprits(outcome, desired, { ...table, routes });
         if (culprits.size === 0) {
           await this.#running.bringWhatLives(desired);
-          return [...problems.values(), nodeProblem(table.node, outcome.rejected ? 'config-rejected' : 'haproxy-failed', outcome.messages)];
+          return [...problems.values(), nodeProblem(table.node, outcome.rejected ? 'config-rejected' : 'haproxy-failed', outcome.messages, log)];
         }
         for (const [key, found] of this.#quarantine.add(culprits, routes)) problems.set(key, found);
       } catch (error) {
         // The binary cannot be run, the disk is full: nothing about any route.
-        return [...problems.values(), nodeProblem(table.node, 'haproxy-failed', `${binary}: ${messageOf(error)}`)];
+        return [...problems.values(), nodeProblem(table.node, 'haproxy-failed', `${binary}: ${messageOf(error)}`, log)];
       }
     }
   }
