@@ -73,7 +73,7 @@ describe('what is shipped', () => {
     const yaml = await renderWith(COMPONENTS);
     const said = await dryRun(yaml);
     expect(said.trim().split('\n')).toHaveLength(objectsOf(yaml).length);
-    expect(said).toContain('podmonitor.monitoring.coreos.com/onehop');
+    for (const name of ['onehop', 'onehop-controller']) expect(said).toContain(`podmonitor.monitoring.coreos.com/${name} created`);
   });
 
   test('every object bears the label of Onehop', async () => {
