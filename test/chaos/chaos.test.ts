@@ -19,7 +19,7 @@ const BUSY_BACK_MS = 10_000;
 const MOST_EXCUSED = 0.03;
 const MOST_BEHIND = 0.002;
 /** The slowest change of a usual run takes 5 s. */
-const IN_EFFECT_MS = 30_000;
+const IN_EFFECT_MS = 60_000;
 
 let result: ChaosResult;
 
