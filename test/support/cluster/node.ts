@@ -99,7 +99,8 @@ export class ClusterNode {
   async startKubeProxy(): Promise<void> {
     const flags = {
       kubeconfig: this.#plan.kubeProxyKubeconfig,
-      'proxy-mode': 'nftables',
+      // nftables mode (1.35.4) leaves the chain of an endpoint empty that goes and comes within a second: it is refused until the next full sync.
+      'proxy-mode': 'iptables',
       'hostname-override': this.name,
       // The machine's limit is not this node's to change.
       'conntrack-max-per-core': 0,
