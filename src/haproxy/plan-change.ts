@@ -65,9 +65,11 @@ export type MapStep = Extract<Step, { kind: 'replace-map' }>;
  *
  * The order keeps every moment between two maps at most as open as before or after: who is gone or has another identity is nobody
  * first, then the exceptions change, then new identities come. So a pod is never known before the ACLs that name it, and an address
- * that changes hands never has its old namespace under the new pod's exceptions. New identities wait for the reload when
- * it gives an ACL to a route that serves already. Choices wait for it when it changes anything else of their route: they may name a
- * backend that comes with it, or be meant for another header.
+ * that changes hands never has its old namespace under the new pod's exceptions. While a reload is to give a serving route a list of
+ * who is denied, new pods on that list are nobody until then: the rules that are loaded would let them in. A list of who is allowed keeps
+ * nobody back: whoever is on it may call afterwards too, and others that are new get what the loaded rules give every pod that was there.
+ * No other pod waits, for a reload may be long in coming. Choices wait for it when it changes anything else of their route: they may
+ * name a backend that comes with it, or be meant for another header.
  */
 export function planMaps(applied: RenderedConfig, desired: RenderedConfig): readonly MapStep[] {
   const reloads = applied.digest !== desired.digest;
@@ -76,14 +78,14 @@ export function planMaps(applied: RenderedConfig, desired: RenderedConfig): read
     .sort(([a], [b]) => byCodeUnit(a, b));
   const exceptions = changed.filter(([file]) => !isChoiceMap(file)).map(([file, content]) => replaceMap(file, content));
   const choices = changed.filter(([file]) => isChoiceMap(file) && (!reloads || isSameRoute(file, applied, desired))).map(([file, content]) => replaceMap(file, content));
-  const awaited = reloads && [...desired.files.keys()].some((file) => isNewAcl(file, applied));
   const [known, wanted] = [applied.files.get(IDENTITY_MAP), desired.files.get(IDENTITY_MAP)];
   const live: MapStep[] = [...exceptions];
   if (known !== undefined && wanted !== undefined && known !== wanted) {
     const lasting = lastingLines(known, wanted);
-    const first = (exceptions.length > 0 || awaited) && lasting !== known;
+    const welcome = reloads ? withoutDenied(wanted, known, applied, desired) : wanted;
+    const first = exceptions.length > 0 && lasting !== known;
     if (first) live.unshift(replaceMap(IDENTITY_MAP, lasting));
-    if (!awaited && !(first && lasting === wanted)) live.push(replaceMap(IDENTITY_MAP, wanted));
+    if (welcome !== (first ? lasting : known)) live.push(replaceMap(IDENTITY_MAP, welcome));
   }
   return [...live, ...choices];
 }
@@ -103,9 +105,19 @@ function lastingLines(before: string, after: string): string {
   return before.split('\n').filter((line) => kept.has(line)).join('\n');
 }
 
-/** Whether a live map comes with a reload to a route that has a frontend already: its ACL is new or turned over. */
-function isNewAcl(file: string, applied: RenderedConfig): boolean {
-  const stem = /^maps\/(.*)\.(?:denied|allowed)\.map$/.exec(file)?.[1];
+/** The identities without those that are new and denied by an ACL that a reload brings. */
+function withoutDenied(wanted: string, known: string, applied: RenderedConfig, desired: RenderedConfig): string {
+  const denied = new Set([...desired.files].filter(([file]) => isNewDenial(file, applied)).flatMap(([, content]) => content.split('\n').map(keyOf)));
+  if (denied.size === 0) return wanted;
+  const kept = new Set(known.split('\n'));
+  return wanted.split('\n').filter((line) => line === '' || kept.has(line) || !denied.has(keyOf(line))).join('\n');
+}
+
+const keyOf = (line: string): string => line.slice(0, line.indexOf(' '));
+
+/** Whether a list of who is denied comes with a reload to a route that has a frontend already: its ACL is new or turned over. */
+function isNewDenial(file: string, applied: RenderedConfig): boolean {
+  const stem = /^maps\/(.*)\.denied\.map$/.exec(file)?.[1];
   return stem !== undefined && !applied.files.has(file) && applied.config.includes(`\nfrontend ${stem} from `);
 }
 

@@ -122,6 +122,22 @@ describe('reloads', () => {
     expect([await body('127.90.4.1'), await body('127.90.5.2')]).toEqual([B, A]);
   }, 60_000);
 
+  it('while the reload of an ACL waits, new pods are known but for those that it denies', async () => {
+    await open({ gapMs: 60_000, mostMs: 60_000 });
+    const [fresh, denied] = ['127.88.90.34', '127.88.90.35'] as const;
+    const acl = (exceptions: readonly string[]): Partial<Route> => ({ access: { namespace: 'shop', defaultAllow: true, exceptions, accounts: [], hasEntries: exceptions.length > 0 } });
+    const owner = new Owner();
+    await owner.want(table(first(near(A))));
+    await owner.want(table(first(near(A)), ...others(1)));
+    const waiting = owner.want(aTable([first(near(A), acl([denied])), ...others(1)], [CALLER, fresh, denied].map((address) => aCaller(address))));
+    await vi.waitFor(async () => expect((await call(fresh, '127.90.4.1')).status).toBe(200), { timeout: 10_000 });
+    expect(await call(denied, '127.90.4.1')).toMatchObject({ status: 403, reason: 'caller-unknown' });
+    expect(proxy.status().reloads).toBe(1);
+    const last = owner.want(aTable([first(near(A)), ...others(1)], [CALLER, fresh, denied].map((address) => aCaller(address))));
+    expect([await waiting, await last]).toEqual(['overtaken', []]);
+    expect((await call(denied, '127.90.4.1')).status).toBe(200);
+  }, 60_000);
+
   it('in a storm of edits there are never more than eight old workers, and long connections last for minutes at its pace', async () => {
     await open({ gapMs: 0, mostMs: 0 });
     const tcp = (active: readonly Endpoint[]): Route => aRoute('tunnels', { vip: '127.90.4.2', listen: 8080, protocol: 'tcp', versions: [aVersion('v', active)] });

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { parseVersion, isSupported, isTried } from '../../../src/haproxy/features.ts';
 import { findCulprits } from '../../../src/haproxy/find-culprits.ts';
 import { parseFailedReload, parseInfo, parseListeners, parseMap, parseProcesses } from '../../../src/haproxy/parse-answers.ts';
-import { planChange } from '../../../src/haproxy/plan-change.ts';
+import { planChange, planMaps } from '../../../src/haproxy/plan-change.ts';
 import { renderConfig } from '../../../src/haproxy/render-config.ts';
 import type { RenderedConfig } from '../../../src/haproxy/render-config.ts';
 import type { Route } from '../../../src/model/route-table.ts';
@@ -56,6 +56,26 @@ describe('planChange', () => {
     const steps = planChange(of('shop', ['10.9.9.9']), of('other', []));
     const lines = steps.map((step) => (step.kind === 'replace-map' ? step.content.split('\n').filter((line) => line.startsWith('10.9.9.')) : step.kind));
     expect(lines).toEqual([['10.9.9.8 shop'], ['10.9.9.8 shop/default', '10.9.9.9 other/default'], [], ['10.9.9.8 shop', '10.9.9.9 other']]);
+  });
+
+  const identities = (before: RenderedConfig, after: RenderedConfig): readonly (readonly string[])[] =>
+    planMaps(before, after).flatMap(({ file, content }) => (file === 'maps/callers.map' ? [content.split('\n').filter((line) => line.startsWith('10.'))] : []));
+  const old = ['10.9.9.1', '10.9.9.2'];
+  const pods = ['10.9.9.2', '10.9.9.3', '10.9.9.4'];
+  it.each<[title: string, before: RenderedConfig, after: RenderedConfig, known: readonly (readonly string[])[]]>([
+    ['a new pod that a new ACL denies is nobody until the reload; all others are known', render([route('a')], old), render([route('a', acl(['10.9.9.4']))], pods), [['10.9.9.2 shop'], ['10.9.9.2 shop', '10.9.9.3 shop']]],
+    ['so it is when an ACL is turned over to denying', render([route('a', acl([], false))], old), render([route('a', acl(['10.9.9.4']))], pods), [['10.9.9.2 shop'], ['10.9.9.2 shop', '10.9.9.3 shop']]],
+    ['a pod that was known stays known until then', render([route('a')], old), render([route('a', acl(['10.9.9.2']))], pods), [['10.9.9.2 shop'], ['10.9.9.2 shop', '10.9.9.3 shop', '10.9.9.4 shop']]],
+    ['a new ACL that allows keeps nobody back', render([route('a')], old), render([route('a', acl(['10.9.9.4'], false))], pods), [['10.9.9.2 shop'], ['10.9.9.2 shop', '10.9.9.3 shop', '10.9.9.4 shop']]],
+    ['the ACL of a route that comes keeps nobody back', render([route('a')], old), render([route('a'), route('b', acl(['10.9.9.4']))], pods), [['10.9.9.2 shop'], ['10.9.9.2 shop', '10.9.9.3 shop', '10.9.9.4 shop']]],
+  ])('%s', (_, before, after, known) => {
+    expect(identities(before, after)).toEqual(known);
+  });
+
+  it('brings no identity again while the reload waits', () => {
+    const [before, after] = [render([route('a')], old), render([route('a', acl(['10.9.9.4']))], pods)];
+    const brought = new Map(planMaps(before, after).map(({ file, content }) => [file, content] as const));
+    expect(planMaps({ ...before, files: new Map([...before.files, ...brought]) }, after)).toEqual([]);
   });
 });
 
