@@ -2,7 +2,7 @@ import { byCodeUnit } from '../model/names.ts';
 import { FIRST_MAP, type WantedServers } from './plan-servers.ts';
 import { configDigest, isSetAtRunTime } from './render-config.ts';
 import type { RenderedConfig } from './render-config.ts';
-import { IDENTITY_MAP, isChoiceMap, isLiveMap } from './render-maps.ts';
+import { IDENTITY_MAP, isLiveMap, isRuleMap } from './render-maps.ts';
 import { parseRouteComment } from './section-names.ts';
 
 /** What brings a running HAProxy from one state to another, in order. A step is data; `io/` holds its effect. */
@@ -68,16 +68,16 @@ export type MapStep = Extract<Step, { kind: 'replace-map' }>;
  * that changes hands never has its old namespace under the new pod's exceptions. While a reload is to give a serving route a list of
  * who is denied, new pods on that list are nobody until then: the rules that are loaded would let them in. A list of who is allowed keeps
  * nobody back: whoever is on it may call afterwards too, and others that are new get what the loaded rules give every pod that was there.
- * No other pod waits, for a reload may be long in coming. Choices wait for it when it changes anything else of their route: they may
- * name a backend that comes with it, or be meant for another header.
+ * No other pod waits, for a reload may be long in coming. Choices and rates wait for it when it changes anything else of their
+ * route: they may name a backend that comes with it, be meant for another header, or count in another unit.
  */
 export function planMaps(applied: RenderedConfig, desired: RenderedConfig): readonly MapStep[] {
   const reloads = applied.digest !== desired.digest;
   const changed = [...desired.files]
     .filter(([file, content]) => isLiveMap(file) && file !== IDENTITY_MAP && file !== FIRST_MAP && applied.files.has(file) && applied.files.get(file) !== content)
     .sort(([a], [b]) => byCodeUnit(a, b));
-  const exceptions = changed.filter(([file]) => !isChoiceMap(file)).map(([file, content]) => replaceMap(file, content));
-  const choices = changed.filter(([file]) => isChoiceMap(file) && (!reloads || isSameRoute(file, applied, desired))).map(([file, content]) => replaceMap(file, content));
+  const exceptions = changed.filter(([file]) => !isRuleMap(file)).map(([file, content]) => replaceMap(file, content));
+  const ofRules = changed.filter(([file]) => isRuleMap(file) && (!reloads || isSameRoute(file, applied, desired))).map(([file, content]) => replaceMap(file, content));
   const [known, wanted] = [applied.files.get(IDENTITY_MAP), desired.files.get(IDENTITY_MAP)];
   const live: MapStep[] = [...exceptions];
   if (known !== undefined && wanted !== undefined && known !== wanted) {
@@ -87,7 +87,7 @@ export function planMaps(applied: RenderedConfig, desired: RenderedConfig): read
     if (first) live.unshift(replaceMap(IDENTITY_MAP, lasting));
     if (welcome !== (first ? lasting : known)) live.push(replaceMap(IDENTITY_MAP, welcome));
   }
-  return [...live, ...choices];
+  return [...live, ...ofRules];
 }
 
 const replaceMap = (file: string, content: string): MapStep => ({ kind: 'replace-map', file, content });

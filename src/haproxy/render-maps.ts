@@ -38,15 +38,18 @@ export const reachMap = (route: Route): string => `maps/${frontendName(route)}.r
 /** Maps of an ACL's exceptions. */
 export const isAclMap = (file: string): boolean => /\.(?:denied|allowed)(?:-accounts)?\.map$/.test(file);
 
-/** Maps that choose a version, and how long a header's value may be for that: they belong to what else the route has. */
-export const isChoiceMap = (file: string): boolean => /\.(?:shares|header|reach)\.map$/.test(file);
+/**
+ * Maps that only mean something to the rules that the route has: which version, how long a header's value may be for that, and a rate,
+ * whose unit stands in the rules.
+ */
+export const isRuleMap = (file: string): boolean => /\.(?:shares|header|reach|rate)\.map$/.test(file);
 
-/** Maps that hold the numbers of a setting whose rules are there: a rate, a limit of connections. */
-const isNumbersMap = (file: string): boolean => /\.(?:rate|limit)\.map$/.test(file);
+/** Maps that hold a limit of connections, which means the same to any rules. */
+const isLimitMap = (file: string): boolean => file.endsWith('.limit.map');
 
 /** True for the maps that are brought to a running worker by commands; a change of any other file needs a reload. */
 export const isLiveMap = (file: string): boolean =>
-  file === IDENTITY_MAP || file === ACCOUNTS_MAP || file === BREAKER_MAP || file === SPILL_MAP || file === FIRST_MAP || isAclMap(file) || isChoiceMap(file) || isNumbersMap(file);
+  file === IDENTITY_MAP || file === ACCOUNTS_MAP || file === BREAKER_MAP || file === SPILL_MAP || file === FIRST_MAP || isAclMap(file) || isRuleMap(file) || isLimitMap(file);
 
 /** Why a pattern cannot stand in a map file: its key ends at the first blank, and the file at a line's end. */
 export function unfitForMap(pattern: string): string | undefined {

@@ -19,7 +19,7 @@ const RATE_KEY = MODULUS;
 /** The numbers of a route's rate, changed at run time: which counts of used calls are within the burst (1) and above it (2), and the rate. */
 export const rateMap = (route: Route): string => `maps/${frontendName(route)}.rate.map`;
 
-/** What a call counts. */
+/** What a call counts. It stands in the rules and in the numbers: a rate in another unit waits for the reload (see planMaps). */
 const unitOf = (requestsPerSecond: number): number => (requestsPerSecond < 1000 ? 1000 : 1);
 
 /** {@link rateMap} */

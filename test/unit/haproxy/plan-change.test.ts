@@ -14,6 +14,7 @@ const version = aVersion('v', [anEndpoint('10.1.1.1', 80)]);
 const route = (name: string, more: Partial<Route> = {}): Route => aRoute(name, { vip: '169.254.193.1', listen: 80, versions: [version], ...more });
 const acl = (exceptions: readonly string[], defaultAllow = true): Partial<Route> => ({ access: { namespace: 'shop', defaultAllow, exceptions, accounts: [], hasEntries: true } });
 const weights = (below: number): Partial<Route> => ({ choice: { kind: 'weighted', total: 100, shares: [{ below, version: 0 }] } });
+const rate = (requestsPerSecond: number, burst = 10): Partial<Route> => ({ rateLimit: { requestsPerSecond, burst, per: 'Route' } });
 const spill = (at: number, far: readonly string[] = []): Partial<Route> => {
   const tier = far.map((address) => anEndpoint(address, 80, { tier: 'zone' }));
   return { versions: [{ ...version, backup: tier, spill: { at, tiers: tier.length === 0 ? [] : [tier] } }] };
@@ -31,6 +32,9 @@ describe('planChange', () => {
     ['a route comes, with a pod', render([route('a')]), render([route('a'), route('b')], ['10.9.9.9']), ['map maps/accounts.map', 'map maps/callers.map', 'write maps/callers.map maps/accounts.map haproxy.cfg; remove ', 'reload: added shop/b']],
     ['routes go', render([route('a'), route('b'), route('c'), route('d'), route('e')]), render([route('e')]), ['write haproxy.cfg; remove ', 'reload: removed shop/a shop/b shop/c and 1 more']],
     ['a weight changes', render([route('a', weights(50))]), render([route('a', weights(60))]), ['map maps/shop.a.shares.map']],
+    ['another rate', render([route('a', rate(998))]), render([route('a', rate(999))]), ['map maps/shop.a.rate.map']],
+    ['another rate while another route comes', render([route('a', rate(998))]), render([route('a', rate(999)), route('b')]), ['map maps/shop.a.rate.map', 'write maps/shop.a.rate.map haproxy.cfg; remove ', 'reload: added shop/b']],
+    ['a rate in another unit waits for its rules', render([route('a', rate(999))]), render([route('a', rate(1000))]), ['write maps/shop.a.rate.map haproxy.cfg; remove ', 'reload: changed shop/a']],
     ['another limit for spilling over', render([route('a', spill(5))]), render([route('a', spill(6))]), ['map maps/spill.map']],
     [
       'a farther tier comes', render([route('a', spill(5))]), render([route('a', spill(5, ['10.2.2.2']))]),
