@@ -6,6 +6,8 @@ import { COUNTED, endpointKey, wayOf } from './servers.ts';
 /** Bits of `srv_admin_state` that mean maintenance (management guide, 9.3, "show servers state"). */
 const MAINTENANCE = 0x01 | 0x02 | 0x04 | 0x20;
 const DRAIN = 0x08 | 0x10;
+/** Bits of `srv_check_state`: the server has checks, and they are on. */
+const [HAS_CHECKS, CHECKS_ON] = [0x02, 0x04];
 
 /** Reads `show servers state`: backend -> server -> state. Columns are found by name: versions add some. */
 export function parseServerStates(answer: string): ReadonlyMap<string, RunningServers> {
@@ -27,7 +29,8 @@ export function parseServerStates(answer: string): ReadonlyMap<string, RunningSe
 function stateOf(name: string, field: (column: string) => string): ServerState {
   const admin = Number(field('srv_admin_state'));
   if ((admin & MAINTENANCE) !== 0) return 'leaving';
-  return isMoved(name, field('srv_addr'), Number(field('srv_port'))) || (admin & DRAIN) !== 0 || field('srv_uweight') !== field('srv_iweight') ? 'altered' : 'serving';
+  const unchecked = (Number(field('srv_check_state')) & (HAS_CHECKS | CHECKS_ON)) === HAS_CHECKS;
+  return unchecked || isMoved(name, field('srv_addr'), Number(field('srv_port'))) || (admin & DRAIN) !== 0 || field('srv_uweight') !== field('srv_iweight') ? 'altered' : 'serving';
 }
 
 /** Whether a server is not where its name says. Texts of IPv6 addresses differ, so they are compared as addresses. */
@@ -42,8 +45,14 @@ function isMoved(name: string, address: string, port: number): boolean {
 /** The servers of each backend in a haproxy.cfg of ours and its map of pinned ones. */
 export function parseServers(config: string, firstMap: string): ReadonlyMap<string, WantedServers> {
   const first = parsePins(firstMap);
-  const backends = new Map<string, { servers: WantedServers['servers'][number][]; first: string | undefined; h2: boolean; counted: boolean }>();
-  let current: { servers: WantedServers['servers'][number][]; first: string | undefined; h2: boolean; counted: boolean } | undefined;
+  interface Found extends WantedServers {
+    readonly servers: WantedServers['servers'][number][];
+    h2: boolean;
+    counted: boolean;
+    preserveClientIp?: boolean;
+  }
+  const backends = new Map<string, Found>();
+  let current: Found | undefined;
   for (const line of config.split('\n')) {
     const [, backend] = /^backend (\S+) from (?:http|tcp)-version/.exec(line) ?? [];
     const [, server] = /^ {2}server "?([^\s"]+)/.exec(line) ?? [];
@@ -51,6 +60,7 @@ export function parseServers(config: string, firstMap: string): ReadonlyMap<stri
     else if (/^\w/.test(line)) current = undefined;
     else if (line === '  default-server proto h2' && current !== undefined) current.h2 = true;
     else if (line === `  default-server ${COUNTED}` && current !== undefined) current.counted = true;
+    else if (line.startsWith('  source ') && current !== undefined) current.preserveClientIp = true;
     else if (server !== undefined) current?.servers.push({ name: server, address: endpointKey(server) ?? '', way: wayOf(server) });
   }
   return backends;

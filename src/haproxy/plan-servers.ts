@@ -3,7 +3,7 @@ import { COUNTED, isChecked, serverWords } from './servers.ts';
 
 /**
  * How a server of a running worker is. `leaving`: in maintenance, to be deleted once its last call has ended. `altered`: somebody else gave
- * it another address or weight, or drains it.
+ * it another address or weight, drains it, or switched its checks off.
  */
 export type ServerState = 'serving' | 'leaving' | 'altered';
 
@@ -56,25 +56,23 @@ export function planServers(backend: string, running: RunningServers, pinned: st
 function bringIn(backend: string, { name, address, way }: WantedServers['servers'][number], state: ServerState | undefined, { h2, counted = false, preserveClientIp }: WantedServers): readonly Command[] {
   const server = `${backend}/${name}`;
   if (state === 'serving') return [];
-  // One that leaves may have been altered besides.
-  if (state !== undefined) return putRight(server, address);
-  const { all, check } = serverWords(preserveClientIp);
   const checked = isChecked(way, preserveClientIp);
+  // With `enabled` in the line that adds a server it would be up and get no calls (seen on 2.6).
+  const on = checked ? [{ text: `enable health ${server}`, answer: '' }] : [];
+  // One that leaves may have been altered besides, or be one whose adding was cut off before its checks were on.
+  if (state !== undefined) return putRight(server, address, on);
+  const { all, check } = serverWords(preserveClientIp);
   const words = [`add server ${server} ${address}`, ...(h2 ? ['proto h2'] : []), ...all, ...(counted ? [COUNTED] : []), ...(checked ? [check] : []), ...(way === 'backup' ? ['backup'] : [])];
-  return [
-    { text: words.join(' '), answer: 'New server registered.' },
-    // With `enabled` in the line above it would be up and get no calls (seen on 2.6).
-    ...(checked ? [{ text: `enable health ${server}`, answer: '' }] : []),
-    { text: `enable server ${server}`, answer: '' },
-  ];
+  return [{ text: words.join(' '), answer: 'New server registered.' }, ...on, { text: `enable server ${server}`, answer: '' }];
 }
 
-/** All of its weight: balancing with fixed ones takes no other word. */
-function putRight(server: string, address: string): readonly Command[] {
+/** All of its weight: balancing with fixed ones takes no other word. It takes calls last of all. */
+function putRight(server: string, address: string, on: readonly Command[]): readonly Command[] {
   const [, host = '', port = ''] = /^\[?(.*?)\]?:(\d+)$/.exec(address) ?? [];
   return [
     { text: `set server ${server} addr ${host} port ${port}`, answer: ['IP changed', 'port changed', 'no need to change the addr', 'nothing changed'] },
     { text: `set server ${server} weight 100%`, answer: '' },
+    ...on,
     { text: `set server ${server} state ready`, answer: '' },
   ];
 }
@@ -90,3 +88,26 @@ function takeOut(backend: string, name: string, state: ServerState): readonly Co
 const pin = (backend: string, pinned: string | undefined, first: string): readonly Command[] => [
   { text: `${pinned === undefined ? 'add' : 'set'} map ${FIRST_MAP} ${backend} ${first}`, answer: '' },
 ];
+
+/** Commands in one batch: below HAProxy's buffer of 16 kB, with the longest name and address in each line. */
+const BATCH = 32;
+
+/**
+ * Commands that are sent together. Nobody leaves before all who come have been seen to be there; servers are deleted last, for their idle
+ * connections take a moment to be closed. What is said about one server stays together.
+ */
+export function* inBatches(commands: readonly Command[]): Generator<readonly Command[]> {
+  const [deleting, others] = [commands.filter(({ patient }) => patient === true), commands.filter(({ patient }) => patient !== true)];
+  const leaves = others.findIndex(({ text }) => text.startsWith('set server ') && text.endsWith(' state maint'));
+  const parts = leaves < 0 ? [others, deleting] : [others.slice(0, leaves), others.slice(leaves), deleting];
+  for (const part of parts) {
+    for (let from = 0, to = 0; from < part.length; from = to) {
+      to = Math.min(from + BATCH, part.length);
+      while (to < part.length && objectOf(part[to]) === objectOf(part[to - 1])) to--;
+      yield part.slice(from, to);
+    }
+  }
+}
+
+/** `BACKEND/SERVER`, or the map: no server has as many commands as go in a batch. */
+const objectOf = (command: Command | undefined): string | undefined => command?.text.split(' ', 3)[2];

@@ -75,6 +75,7 @@ describe('applying under faults', () => {
   it.each<[what: string, judge: (command: string) => Verdict, reloads: number]>([
     ['a connection that breaks between two servers', nth(/^add server/, 3, () => 'cut'), 0],
     ['a connection that breaks before a server is switched on', nth(/^enable server/, 2, () => 'cut'), 0],
+    ['checks that are refused once', nth(/^enable health/, 1, () => refuse), 0],
     ['a connection that breaks while one leaves', nth(/^set server .* maint/, 1, () => 'cut'), 0],
     ['a connection that breaks in the middle of a map', nth(/^127\.89\.100\.7 /, 1, () => 'cut'), 0],
     ['a connection that breaks before the map is committed', nth(/^commit map/, 1, () => 'cut'), 0],

@@ -1,7 +1,7 @@
 import { messageOf } from '../../model/coded-error.ts';
 import { parseMap } from '../parse-answers.ts';
 import { parsePins, parseServerStates } from '../parse-server-states.ts';
-import { FIRST_MAP, planServers, type Command, type ServerState, type WantedServers } from '../plan-servers.ts';
+import { FIRST_MAP, inBatches, planServers, type Command, type ServerState, type WantedServers } from '../plan-servers.ts';
 import type { RenderedConfig } from '../render-config.ts';
 import { endpointKey, wayOf } from '../servers.ts';
 import { CliSession } from './cli-session.ts';
@@ -81,11 +81,11 @@ export class LiveServers {
     }
   }
 
-  /** Deletes what was leaving and has no call any more. */
-  async sweep(): Promise<void> {
+  /** Deletes what was leaving and has no call any more, of backends that are to be so. */
+  async sweep(wanted: ReadonlyMap<string, WantedServers>): Promise<void> {
     await this.bring([...this.#servers].flatMap(([backend, servers]) => {
       const serving = [...servers].flatMap(([name, state]) => (state === 'leaving' ? [] : [{ name, address: endpointKey(name) ?? '', way: wayOf(name) }]));
-      return serving.length === servers.size ? [] : [[backend, { servers: serving, first: this.#pinned.get(backend), h2: false }] as const];
+      return serving.length === servers.size ? [] : [[backend, { h2: false, ...wanted.get(backend), servers: serving, first: this.#pinned.get(backend) }] as const];
     }));
   }
 
@@ -115,17 +115,4 @@ export class LiveServers {
   }
 }
 
-/** Below HAProxy's buffer of 16 kB, with the longest name and address in each line. */
-const BATCH = 32;
 const BATCH_TIMEOUT_MS = 10_000;
-
-/**
- * Commands that are sent together. Nobody leaves before all who come have been seen to be there; servers are deleted last, for their idle
- * connections take a moment to be closed.
- */
-function* inBatches(commands: readonly Command[]): Generator<readonly Command[]> {
-  const [deleting, others] = [commands.filter(({ patient }) => patient === true), commands.filter(({ patient }) => patient !== true)];
-  const leaves = others.findIndex(({ text }) => text.startsWith('set server ') && text.endsWith(' state maint'));
-  const parts = leaves < 0 ? [others, deleting] : [others.slice(0, leaves), others.slice(leaves), deleting];
-  for (const part of parts) for (let from = 0; from < part.length; from += BATCH) yield part.slice(from, from + BATCH);
-}

@@ -207,7 +207,7 @@ export class RunningWorker {
     if (this.#unstored === 'all') await writeFiles(runDir, filesOf(applied));
     else if (this.#unstored === 'servers') await writeFiles(runDir, new Map([[FIRST_MAP, applied.files.get(FIRST_MAP) ?? ''], [CONFIG_FILE, applied.config]]));
     this.#unstored = undefined;
-    if (this.#servers.leaving > 0) await this.#servers.sweep();
+    if (this.#servers.leaving > 0) await this.#servers.sweep(applied.servers);
   }
 
   /** Backends have their pins by now; what is left are lines that nobody of ours wrote. True when there were any. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseServerStates } from '../../../src/haproxy/parse-server-states.ts';
-import { planServers } from '../../../src/haproxy/plan-servers.ts';
+import { inBatches, planServers } from '../../../src/haproxy/plan-servers.ts';
 import { CHECK, endpointKey, firstServer, serversOf } from '../../../src/haproxy/servers.ts';
 import type { Version } from '../../../src/model/route-table.ts';
 import { anEndpoint, aVersion } from '../../support/route-tables.ts';
@@ -77,6 +77,8 @@ describe('planServers', () => {
     expect(planServers('shop.cart.v', running, undefined, { servers, first: undefined, h2: true })).toEqual([
       { text: 'set server shop.cart.v/10.0.0.1:80 addr 10.0.0.1 port 80', answer: ['IP changed', 'port changed', 'no need to change the addr', 'nothing changed'] },
       { text: 'set server shop.cart.v/10.0.0.1:80 weight 100%', answer: '' },
+      // Its adding may have been cut off before this.
+      { text: 'enable health shop.cart.v/10.0.0.1:80', answer: '' },
       { text: 'set server shop.cart.v/10.0.0.1:80 state ready', answer: '' },
       { text: `add server shop.cart.v/10.0.0.2:80 10.0.0.2:80 proto h2 ${CHECK}`, answer: 'New server registered.' },
       { text: 'enable health shop.cart.v/10.0.0.2:80', answer: '' },
@@ -95,21 +97,49 @@ it('a server that somebody else altered is put right where it is', () => {
   ]);
 });
 
+it('only a server that has checks gets them switched on when it is put right', () => {
+  const texts = (name: string, preserveClientIp: boolean): readonly string[] => {
+    const servers = serversOf(version(NEAR.slice(0, 2), FAR.slice(0, 1)), 100, preserveClientIp).filter((server) => server.name === name);
+    return planServers('b', new Map([[name, 'leaving']]), undefined, { servers, first: undefined, h2: false, preserveClientIp }).map(({ text }) => text);
+  };
+  expect(texts('10.0.0.1:80', false)).toContain('enable health b/10.0.0.1:80');
+  expect(texts('10.0.1.1:80.backup', false)).toContain('enable health b/10.0.1.1:80.backup');
+  expect(texts('10.0.0.1:80', true)).toContain('enable health b/10.0.0.1:80');
+  // HAProxy refuses it there: no checks are configured.
+  expect(texts('10.0.1.1:80.backup', true).filter((text) => text.startsWith('enable'))).toEqual([]);
+});
+
+it('what is said about one server goes in one batch', () => {
+  const near = Array.from({ length: 100 }, (_, i) => `10.0.0.${i + 1}`);
+  const servers = serversOf(version(near), 100);
+  for (const left of [0, 1, 2, 3]) {
+    const running = new Map(near.slice(0, left).map((address) => [`${address}:80`, 'leaving'] as const));
+    const commands = planServers('b', running, undefined, { servers, first: undefined, h2: false });
+    const batches = [...inBatches(commands)];
+    expect(batches.flat()).toEqual(commands);
+    expect(Math.max(...batches.map((batch) => batch.length))).toBeLessThanOrEqual(32);
+    const seen = batches.flatMap((batch) => [...new Set(batch.map(({ text }) => text.split(' ')[2]))]);
+    expect(seen).toHaveLength(new Set(seen).size);
+  }
+});
+
 it('show servers state', () => {
   const answer = `1
-# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_port
-3 shop.cart.v 1 10.0.0.1:80 10.0.0.1 2 0 1 1 80
-3 shop.cart.v 2 10.0.0.2:80 10.0.0.2 0 1 1 1 80
-3 shop.cart.v 3 10.0.0.3:80 10.0.0.3 2 0 7 1 80
-3 shop.cart.v 4 10.0.0.4:80 10.0.0.9 2 0 1 1 80
-3 shop.cart.v 5 10.0.0.5:80 10.0.0.5 2 0 1 1 81
-3 shop.cart.v 6 10.0.0.6:80 10.0.0.6 0 8 1 1 80
-4 shop.pay.v 1 fd00:0::1:80.plain fd00::1 2 0 1 1 80
+# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_check_state srv_port
+3 shop.cart.v 1 10.0.0.1:80 10.0.0.1 2 0 1 1 6 80
+3 shop.cart.v 2 10.0.0.2:80 10.0.0.2 0 1 1 1 6 80
+3 shop.cart.v 3 10.0.0.3:80 10.0.0.3 2 0 7 1 6 80
+3 shop.cart.v 4 10.0.0.4:80 10.0.0.9 2 0 1 1 6 80
+3 shop.cart.v 5 10.0.0.5:80 10.0.0.5 2 0 1 1 6 81
+3 shop.cart.v 6 10.0.0.6:80 10.0.0.6 0 8 1 1 6 80
+3 shop.cart.v 7 10.0.0.7:80 10.0.0.7 2 0 1 1 2 80
+3 shop.cart.v 8 10.0.0.8:80 10.0.0.8 2 0 1 1 14 80
+4 shop.pay.v 1 fd00:0::1:80.plain fd00::1 2 0 1 1 0 80
 
 `;
   expect(parseServerStates(answer)).toEqual(
     new Map([
-      ['shop.cart.v', new Map([['10.0.0.1:80', 'serving'], ['10.0.0.2:80', 'leaving'], ['10.0.0.3:80', 'altered'], ['10.0.0.4:80', 'altered'], ['10.0.0.5:80', 'altered'], ['10.0.0.6:80', 'altered']])],
+      ['shop.cart.v', new Map([['10.0.0.1:80', 'serving'], ['10.0.0.2:80', 'leaving'], ['10.0.0.3:80', 'altered'], ['10.0.0.4:80', 'altered'], ['10.0.0.5:80', 'altered'], ['10.0.0.6:80', 'altered'], ['10.0.0.7:80', 'altered'], ['10.0.0.8:80', 'serving']])],
       ['shop.pay.v', new Map([['fd00:0::1:80.plain', 'serving']])],
     ]),
   );

@@ -28,6 +28,11 @@ it('text, servers and pins of what was loaded follow what was given by commands,
   expect(planChange(live, live)).toEqual([]);
 });
 
+it.each([true, false])('a file says whether servers see the addresses of callers: %s', (preserveClientIp) => {
+  const { config } = renderConfig(aTable([route('a', { v: near('10.0.0.1') })]), { ...options, preserveClientIp });
+  expect(parseServers(config, '').get('shop.a.v')?.preserveClientIp ?? false).toBe(preserveClientIp);
+});
+
 it('once more after that, and before the text was asked for', () => {
   const of = (address: string, connectMs: number): RenderedConfig => render(route('a', { v: near(address) }, { timeout: { connectMs, requestMs: 60_000 } }));
   let live = of('10.0.0.1', 250);
