@@ -9,6 +9,7 @@ import type { HaproxyProxy } from '../../src/haproxy/io/haproxy-proxy.ts';
 import { openHaproxy } from '../../src/haproxy/io/open-haproxy.ts';
 import type { ReloadPace } from '../../src/haproxy/reload-pace.ts';
 import type { Endpoint, Route } from '../../src/model/route-table.ts';
+import { openCliRelay, type Verdict } from '../support/cli-relay.ts';
 import { call } from '../support/haproxy-world.ts';
 import { aCaller, anEndpoint, aRoute, aTable, aVersion } from '../support/route-tables.ts';
 
@@ -39,9 +40,9 @@ describe('reloads', () => {
     for (const server of servers) server.close();
   });
 
-  async function open(pace: ReloadPace): Promise<void> {
+  async function open(pace: ReloadPace, onFault: (line: string) => void = () => undefined): Promise<void> {
     runDir = await mkdtemp(join(tmpdir(), 'onehop-reloads-'));
-    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 30, threads: 2, pace });
+    proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, drainTimeoutSeconds: 30, threads: 2, pace, events: { onFault } });
   }
   const near = (...addresses: readonly string[]): Endpoint[] => addresses.map((address) => anEndpoint(address, 9003));
   const first = (active: readonly Endpoint[], more: Partial<Route> = {}): Route => aRoute('first', { vip: '127.90.4.1', listen: 8080, versions: [aVersion('v', active)], ...more });
@@ -136,6 +137,37 @@ describe('reloads', () => {
     const last = owner.want(aTable([first(near(A)), ...others(1)], [CALLER, fresh, denied].map((address) => aCaller(address))));
     expect([await waiting, await last]).toEqual(['overtaken', []]);
     expect((await call(denied, '127.90.4.1')).status).toBe(200);
+  }, 60_000);
+
+  it.each<[title: string, judge: (command: string) => Verdict, raw: string, faults: readonly RegExp[]]>([
+    ['a version that moves from tcp to h2c keeps no pod waiting, not its own either', () => 'pass', B, []],
+    ['a backend that refuses its servers keeps no other waiting', (command) => (command.startsWith('add server shop.a-raw.v/') ? { answer: 'no' } : 'pass'), A, [/add server shop\.a-raw\.v\/.*: no$/]],
+  ])('while a reload waits, %s', async (_, judge, raw, expected) => {
+    const faults: string[] = [];
+    await open({ gapMs: 60_000, mostMs: 60_000 }, (line) => faults.push(line));
+    const owner = new Owner();
+    // The first by name: its servers come before those of all others.
+    const moved = (active: readonly Endpoint[], more: Partial<Route>, serverProtocol: 'h1' | 'h2'): Route => aRoute('a-raw', { vip: '127.90.4.3', listen: 8080, versions: [aVersion('v', active, { serverProtocol })], ...more });
+    await owner.want(table(moved(near(A), { protocol: 'tcp' }, 'h1'), first(near(A))));
+    await owner.want(table(moved(near(A), { protocol: 'tcp' }, 'h1'), first(near(A)), ...others(1)));
+    const relay = await openCliRelay(runDir, judge);
+    try {
+      const waiting = owner.want(table(moved(near(B), {}, 'h2'), first(near(B)), ...others(1)));
+      await vi.waitFor(async () => expect(await body('127.90.4.1')).toBe(B), { timeout: 10_000 });
+      expect(await body('127.90.4.3')).toBe(raw);
+      expect(proxy.status().reloads).toBe(1);
+      expect(faults).toEqual(expected.map((fault) => expect.stringMatching(fault)));
+      // What was refused is in doubt: it is asked for before the next change, and tried again.
+      void owner.want(table(moved(near(B), {}, 'h2'), first(near(A)), ...others(1)));
+      expect(await waiting).toBe('overtaken');
+      await vi.waitFor(async () => expect(await body('127.90.4.1')).toBe(A), { timeout: 10_000 });
+      expect(await body('127.90.4.3')).toBe(raw);
+    } finally {
+      await relay.close();
+    }
+    expect(await owner.want(table(moved(near(B), { protocol: 'tcp' }, 'h1'), first(near(B)), ...others(1)))).toEqual([]);
+    expect([await body('127.90.4.1'), await body('127.90.4.3')]).toEqual([B, B]);
+    expect(proxy.status().reloads).toBe(1);
   }, 60_000);
 
   it('in a storm of edits there are never more than eight old workers, and long connections last for minutes at its pace', async () => {

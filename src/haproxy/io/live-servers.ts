@@ -67,14 +67,34 @@ export class LiveServers {
   }
 
   /** Brings these backends to these servers. @throws Error with HAProxy's words when a command is refused: those of later batches were not tried */
-  async bring(backends: Iterable<readonly [backend: string, wanted: WantedServers]>): Promise<void> {
+  bring(backends: Iterable<readonly [backend: string, wanted: WantedServers]>): Promise<void> {
+    return this.#bringEach(backends, (_, error) => {
+      throw error;
+    });
+  }
+
+  /**
+   * The same, but no backend waits for one whose commands are refused.
+   * @returns HAProxy's words for each backend that is in doubt now. @throws Error when HAProxy does not answer at all
+   */
+  async bringMost(backends: Iterable<readonly [backend: string, wanted: WantedServers]>): Promise<ReadonlyMap<string, unknown>> {
+    const refused = new Map<string, unknown>();
+    await this.#bringEach(backends, (backend, error) => refused.set(backend, error));
+    return refused;
+  }
+
+  async #bringEach(backends: Iterable<readonly [backend: string, wanted: WantedServers]>, onError: (backend: string, error: unknown) => void): Promise<void> {
     const session = await CliSession.open(this.#socket);
     try {
       for (const [backend, wanted] of backends) {
         this.#settled.delete(backend);
         const running = this.#servers.get(backend) ?? new Map<string, ServerState>();
-        for (const commands of inBatches(planServers(backend, running, this.#pinned.get(backend), wanted))) await this.#send(session, commands);
-        this.#note(backend, wanted);
+        try {
+          for (const commands of inBatches(planServers(backend, running, this.#pinned.get(backend), wanted))) await this.#send(session, commands);
+          this.#note(backend, wanted);
+        } catch (error) {
+          onError(backend, error);
+        }
       }
     } finally {
       session.close();

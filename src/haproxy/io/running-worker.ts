@@ -9,7 +9,7 @@ import type { ReloadCause, Step } from '../plan-change.ts';
 import { FIRST_MAP } from '../plan-servers.ts';
 import { reloadDueMs, type ReloadPace } from '../reload-pace.ts';
 import type { RenderedConfig } from '../render-config.ts';
-import { withLive } from '../with-live.ts';
+import { fittingServers, withLive } from '../with-live.ts';
 import type { CheckConfig } from './check-config.ts';
 import { replaceMap } from './cli-socket.ts';
 import { readLiveMaps, writeFiles } from './config-files.ts';
@@ -70,11 +70,15 @@ export class RunningWorker {
 
   /**
    * What can be brought to the running worker of a configuration that it cannot be loaded with (yet): maps and servers of the routes that
-   * it has. Whatever is with the rest, pods come and go.
+   * it has. Whatever is with the rest, and with a backend whose commands are refused, pods come and go.
    * @returns what is applied then
    */
   async bringWhatLives(applied: RenderedConfig, desired: RenderedConfig): Promise<RenderedConfig> {
     const { master, runDir, events } = this.#parts;
+    const doubt = (error: unknown): void => {
+      this.#inDoubt = true;
+      events.onFault(`changes could not be brought to the running HAProxy: ${messageOf(error)}`);
+    };
     try {
       const maps = new Map<string, string>();
       for (const { file, content } of planMaps(applied, desired)) {
@@ -82,14 +86,14 @@ export class RunningWorker {
         maps.set(file, content);
       }
       await writeFiles(runDir, maps);
-      const servers = this.#servers.differing(new Map([...desired.servers].filter(([backend]) => applied.servers.has(backend))));
+      const servers = this.#servers.differing(fittingServers(applied, desired));
       if (maps.size === 0 && servers.length === 0) return applied;
       if (servers.length > 0) this.#unstored ??= 'servers';
-      await this.#servers.bring(servers);
-      return withLive(applied, desired, maps);
+      const refused = await this.#servers.bringMost(servers);
+      for (const error of [...refused.values()].slice(0, 1)) doubt(error);
+      return withLive(applied, desired, maps, refused);
     } catch (error) {
-      this.#inDoubt = true;
-      events.onFault(`changes could not be brought to the running HAProxy: ${messageOf(error)}`);
+      doubt(error);
       return applied;
     }
   }

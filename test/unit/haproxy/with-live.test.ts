@@ -1,8 +1,8 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { parseServers } from '../../../src/haproxy/parse-server-states.ts';
 import { planChange, planMaps } from '../../../src/haproxy/plan-change.ts';
 import { renderConfig, type RenderedConfig } from '../../../src/haproxy/render-config.ts';
-import { withLive } from '../../../src/haproxy/with-live.ts';
+import { fittingServers, withLive } from '../../../src/haproxy/with-live.ts';
 import type { Endpoint, Route } from '../../../src/model/route-table.ts';
 import { anEndpoint, aRoute, aTable, aVersion } from '../../support/route-tables.ts';
 
@@ -46,4 +46,34 @@ it('while a reload waits, shares of other routes move; those of a route that it 
     render(route('a', { v: near('10.0.0.1') }, shares(below)), route('b', { v: near('10.0.0.1') }, { ...shares(below), timeout: { connectMs, requestMs: 60_000 } }));
   expect(planMaps(routes(50, 250), routes(60, 300)).map(({ file }) => file)).toEqual(['maps/shop.a.shares.map']);
   expect(planMaps(routes(50, 250), routes(60, 250)).map(({ file }) => file)).toEqual(['maps/shop.a.shares.map', 'maps/shop.b.shares.map']);
+});
+
+describe('servers for a backend that waits for a reload', () => {
+  const h2 = (protocol: Route['protocol'], address: string, serverProtocol: 'h1' | 'h2' = 'h2'): RenderedConfig =>
+    render(aRoute('a', { vip: '169.254.193.1', listen: 80, protocol, versions: [aVersion('v', near(address), { serverProtocol })] }));
+  it.each<[title: string, loaded: RenderedConfig, desired: RenderedConfig, proto: boolean]>([
+    ['from tcp to h2: HAProxy would refuse the word in a tcp backend', h2('tcp', '10.0.0.1'), h2('http', '10.0.0.2'), false],
+    ['from h1 to h2', h2('http', '10.0.0.1', 'h1'), h2('http', '10.0.0.2'), true],
+    ['h2 as before', h2('http', '10.0.0.1'), h2('http', '10.0.0.2'), true],
+    ['from h2 to tcp', h2('http', '10.0.0.1'), h2('tcp', '10.0.0.2'), false],
+  ])('%s', (_, loaded, desired, proto) => {
+    const live = withLive(loaded, desired, new Map());
+    for (const wanted of [fittingServers(loaded, desired), fittingServers(live, desired), live.servers]) {
+      expect(wanted.get('shop.a.v')).toMatchObject({ h2: proto, servers: [{ name: '10.0.0.2:80.plain' }] });
+    }
+  });
+
+  it('are counted as long as its rules ask for that', () => {
+    const spilling = (at: number | undefined): RenderedConfig => render(aRoute('a', { vip: '169.254.193.1', listen: 80, versions: [aVersion('v', near('10.0.0.1'), at === undefined ? {} : { spill: { at, tiers: [] } })] }));
+    expect(fittingServers(spilling(5), spilling(undefined)).get('shop.a.v')?.counted).toBe(true);
+    expect(fittingServers(spilling(undefined), spilling(5)).get('shop.a.v')?.counted).toBe(false);
+    const desired = spilling(6);
+    expect(fittingServers(spilling(5), desired).get('shop.a.v')).toBe(desired.servers.get('shop.a.v'));
+  });
+});
+
+it('a backend that refused its servers has those of before', () => {
+  const of = (address: string, connectMs: number): RenderedConfig => render(route('a', { v: near(address), w: near(address) }, { timeout: { connectMs, requestMs: 60_000 } }));
+  const live = withLive(of('10.0.0.1', 250), of('10.0.0.2', 300), new Map(), new Map([['shop.a.v', new Error('no')]]));
+  expect(live.config).toBe(render(route('a', { v: near('10.0.0.1'), w: near('10.0.0.2') })).config);
 });
