@@ -10,7 +10,7 @@ const { targets, dns } = JSON.parse(process.argv[2]);
 const MAX_DESCRIBED = 2_000;
 const RCODES = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'];
 const [TYPE_A, CLASS_IN] = [1, 1];
-const result = { calls: 0, resent: 0, maxMs: 0, pods: {}, failures: [], wrong: [], questions: 0, lost: [], dnsMaxMs: 0 };
+const result = { calls: 0, resent: 0, maxMs: 0, pods: {}, failures: [], wrong: [], questions: 0, askedAgain: 0, lost: [], dnsMaxMs: 0 };
 let serial = process.pid;
 
 const stopping = new AbortController();
@@ -40,12 +40,16 @@ async function callAgainAndAgain({ name, url, headers = {}, keepAlive, intervalM
   agent.destroy();
 }
 
-/** One question after the other, each from a port of its own, as a resolver does; never asked twice. */
+/** One question after the other, each from a port of its own, as a resolver does; after SERVFAIL it is asked once more, as the C libraries do (resolv.conf(5), attempts: 2). */
 async function askAgainAndAgain({ name, status, address }) {
   while (!stopping.signal.aborted) {
     const [atMs, startedAt] = [Date.now(), performance.now()];
     const question = name.replace('*', `q${serial++}`);
-    const said = await ask(question);
+    let said = await ask(question);
+    if (said === 'SERVFAIL') {
+      result.askedAgain++;
+      said = await ask(question);
+    }
     result.questions++;
     result.dnsMaxMs = Math.max(result.dnsMaxMs, Math.round(performance.now() - startedAt));
     const wanted = address === undefined ? status : `${status} ${address}`;
