@@ -91,10 +91,12 @@ describe('the workload', () => {
 
 describe('a version of ten pods', () => {
   /**
-   * Aim: news of a pod reach every HAProxy within this, measured from the EndpointSlice as a watch beside the agents' gets it. It is printed and
-   * not asserted: three nodes on the few cores of one machine that starts ten containers meanwhile wait for a processor, and not for news.
+   * Aim: news of a pod reach every HAProxy within this, measured from the EndpointSlice as a watch beside the agents' gets it. It is printed, and
+   * a far looser bound asserted: three nodes on the few cores of one machine that starts ten containers meanwhile wait for a processor, and not for news.
    */
   const NEWS_MS = 100;
+  /** Slower than this is no want of processors. */
+  const LATEST_MS = 5_000;
   const CALL_LOG = '/var/lib/rollouts-calls';
 
   test('is rolled as Kubernetes does by default: no call failed, and it is said how long old pods were called', async () => {
@@ -131,7 +133,7 @@ describe('a version of ten pods', () => {
     );
     expect({ failures, wrong: results.flatMap(({ wrong }) => wrong) }).toEqual({ failures: [], wrong: [] });
     expect([...endedAtMs.keys()].sort()).toEqual(old.map(({ name }) => name).sort());
-    expect(last.filter(({ afterMs }) => Number.isNaN(afterMs))).toEqual([]);
+    expect(last.filter(({ afterMs }) => !(afterMs < LATEST_MS))).toEqual([]);
     const after = await shop.pods(NAMESPACE, 'ten');
     expect(after.filter(({ name }) => !results.some(({ pods }) => (pods[name] ?? 0) > 0) || old.some((pod) => pod.name === name))).toEqual([]);
   });
