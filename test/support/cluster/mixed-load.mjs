@@ -10,6 +10,7 @@ const { targets, dns } = JSON.parse(process.argv[2]);
 const MAX_DESCRIBED = 2_000;
 const RCODES = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'];
 const [TYPE_A, CLASS_IN] = [1, 1];
+const NO_ANSWER = 'no answer';
 const result = { calls: 0, resent: 0, maxMs: 0, pods: {}, failures: [], wrong: [], questions: 0, askedAgain: 0, lost: [], dnsMaxMs: 0 };
 let serial = process.pid;
 
@@ -40,13 +41,13 @@ async function callAgainAndAgain({ name, url, headers = {}, keepAlive, intervalM
   agent.destroy();
 }
 
-/** One question after the other, each from a port of its own, as a resolver does; after SERVFAIL it is asked once more, as the C libraries do (resolv.conf(5), attempts: 2). */
+/** One question after the other, each from a port of its own, as a resolver does; after SERVFAIL, or without an answer, it is asked once more (resolv.conf(5), attempts: 2). */
 async function askAgainAndAgain({ name, status, address }) {
   while (!stopping.signal.aborted) {
     const [atMs, startedAt] = [Date.now(), performance.now()];
     const question = name.replace('*', `q${serial++}`);
     let said = await ask(question);
-    if (said === 'SERVFAIL') {
+    if (said === 'SERVFAIL' || said === NO_ANSWER) {
       result.askedAgain++;
       said = await ask(question);
     }
@@ -68,7 +69,7 @@ function ask(name) {
       socket.close();
       resolve(said);
     };
-    const timer = setTimeout(end, dns.timeoutMs, 'no answer');
+    const timer = setTimeout(end, dns.timeoutMs, NO_ANSWER);
     socket.on('error', (error) => end(error.message));
     socket.on('message', (message) => (message.readUInt16BE(0) === id ? end(readAnswer(message)) : undefined));
     socket.connect(53, dns.server, (error) => (error ? end(error.message) : socket.send(query(id, name))));

@@ -39,7 +39,7 @@ export interface MixedResult {
   readonly failures: readonly CallFailure[];
   readonly wrong: readonly { readonly name: string; readonly atMs: number; readonly by: string }[];
   readonly questions: number;
-  /** After SERVFAIL. */
+  /** After SERVFAIL, or no answer. */
   readonly askedAgain: number;
   readonly lost: readonly { readonly name: string; readonly atMs: number; readonly said: string; readonly wanted: string }[];
   readonly dnsMaxMs: number;
