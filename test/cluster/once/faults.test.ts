@@ -17,7 +17,8 @@ import { eventually } from '../../support/lab/run.ts';
 /**
  * Everything that happens to a cluster happens to this one, for five minutes, while pods of every node call and ask DNS: on kept
  * connections and on new ones, their own namespace's routes, a public one of another namespace, one that goes by a header. Every answer
- * says who served it. No call fails but those of a node whose HAProxy was killed, until it is back; no question to CoreDNS is lost.
+ * says who served it. No call fails but those of a node whose HAProxy was killed, until it is back; no question to CoreDNS stays without
+ * its answer when it is asked twice, and one in a thousand at most has to be.
  * FAULTS_SECONDS: how long at least.
  */
 const [A, B] = ['faults', 'faults-b'];
@@ -250,8 +251,8 @@ test('no call failed but at a HAProxy that was killed, none was answered by anot
     process.stdout.write(`faults: from ${Math.min(...times).toFixed(1)} s to ${Math.max(...times).toFixed(1)} s, ${at.length} times: ${text}\n`);
   }
   expect({ others, wrong, lost }).toEqual({ others: [], wrong: [], lost: [] });
-  // A name that nobody asked for before has no answer in the moment in which the agent of CoreDNS's node dies; what is on its way to a CoreDNS that ends
-  // is lost.
+  // Seen: SERVFAIL for a name that nobody had asked for before, within 0.5 s of the end of the agent on CoreDNS's node; and, once, no answer in the
+  // second after CoreDNS was rolled and an agent killed. Why is not known for either.
   expect(sum(({ askedAgain }) => askedAgain)).toBeLessThan(sum(({ questions }) => questions) / 1000);
   expect(sum(({ calls }) => calls)).toBeGreaterThan(LEAST_MS / 20);
   expect(sum(({ questions }) => questions)).toBeGreaterThan(LEAST_MS / 100);
