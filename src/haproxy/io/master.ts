@@ -15,6 +15,8 @@ const PID_FILE = 'haproxy.pid';
 const LOG_FILE = 'haproxy.log';
 const MAX_LOG_BYTES = 1024 * 1024;
 const POLL_MS = 25;
+/** For an old worker to close its listeners: usually some 30 ms, until the master is back. */
+const DEAF_TIMEOUT_MS = 3_000;
 /** Looks in a row at which nobody listens. */
 const GONE_IS_DEAD = 10;
 
@@ -114,13 +116,30 @@ export class Master {
     const deadline = Date.now() + timeoutMs;
     for (let gone = 0; Date.now() < deadline && gone < GONE_IS_DEAD; ) {
       const now = await this.look();
-      if (typeof now !== 'string' && now.digest === digest && now.pid !== before?.pid) return { ok: true };
+      if (typeof now !== 'string' && now.digest === digest && now.pid !== before?.pid) {
+        if (before !== undefined) await this.#untilDeaf(before.pid);
+        return { ok: true };
+      }
       if (((await this.processes())?.failed ?? 0) > 0) break;
       // The old worker answers until the new one does: with neither there, HAProxy has ended.
       gone = now === 'gone' ? gone + 1 : 0;
       await sleep(POLL_MS);
     }
     return { ok: false, messages: this.#logSince(logFrom) };
+  }
+
+  /**
+   * Waits until an old worker takes no commands any more: both have the same listening socket, and what is said meanwhile may reach either.
+   * It has heard that it ends when it says so, and has closed its listeners when it says so again: they are closed while all its threads
+   * stand still, which no thread passes twice. A master that re-executes itself is asked again. One that hangs is not waited for longer than 3 s.
+   */
+  async #untilDeaf(pid: number): Promise<void> {
+    for (let heard = 0, deadline = Date.now() + DEAF_TIMEOUT_MS; heard < 2 && Date.now() < deadline; ) {
+      const answer = await askCli(this.#masterSocket, `@!${pid} show info`, 1000).catch(() => undefined);
+      if (answer !== undefined && parseInfo(answer) === undefined) return;
+      heard = answer !== undefined && /^Stopping: 1$/m.test(answer) ? heard + 1 : 0;
+      if (heard === 0) await sleep(POLL_MS);
+    }
   }
 
   /** Lets old and new connections end (soft stop), at most `drainMs`, then ends what is left. */
