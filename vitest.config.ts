@@ -19,6 +19,8 @@ export default defineConfig({
     testTimeout: 20_000,
     hookTimeout: 30_000,
     pool: 'forks',
+    // The message alone has to say what was there: a log is often read by its end.
+    chaiConfig: { truncateThreshold: 1_000 },
     maxWorkers: 3,
     sequence: { sequencer: LongestFirst },
   },

@@ -8,6 +8,8 @@ export default defineConfig({
     testTimeout: 10_000,
     hookTimeout: 2 * 3_600_000,
     pool: 'forks',
+    // The message alone has to say what was there: a log is often read by its end.
+    chaiConfig: { truncateThreshold: 1_000 },
     fileParallelism: false,
   },
 });

@@ -10,9 +10,7 @@ import type { TestSpecification } from 'vitest/node';
 const suite = process.env['SUITE'] ?? 'shared';
 
 /**
- * By path, so that each run is alike. Last come the files that stop the API server and whole nodes: kube-proxy in nftables mode sometimes
- * leaves the chain of an endpoint empty that goes and comes within a second, as that of the API server then does (seen with 1.35.4), and
- * CoreDNS takes a while to watch again.
+ * By path, so that each run is alike. Last come the files that stop the API server and whole nodes: what watches it takes a while to be back.
  */
 const LAST = ['faults.test.ts', 'outage.test.ts', 'lab.test.ts'];
 class ByPath extends BaseSequencer {
@@ -29,6 +27,8 @@ export default defineConfig({
     testTimeout: 180_000,
     hookTimeout: 300_000,
     pool: 'forks',
+    // The message alone has to say what was there: a log is often read by its end.
+    chaiConfig: { truncateThreshold: 1_000 },
     ...(suite === 'api' ? { maxWorkers: 2 } : { fileParallelism: false }),
     sequence: { sequencer: ByPath },
   },
