@@ -135,9 +135,11 @@ export class Master {
    */
   async #untilDeaf(pid: number): Promise<void> {
     for (let heard = 0, deadline = Date.now() + DEAF_TIMEOUT_MS; heard < 2 && Date.now() < deadline; ) {
-      const answer = await askCli(this.#masterSocket, `@!${pid} show info`, 1000).catch(() => undefined);
-      if (answer !== undefined && parseInfo(answer) === undefined) return;
-      heard = answer !== undefined && /^Stopping: 1$/m.test(answer) ? heard + 1 : 0;
+      const processes = await this.processes();
+      // Asked after one that is gone, 3.0 says so and never ends its answer.
+      if (processes !== undefined && processes.worker !== pid && !processes.old.includes(pid)) return;
+      const answer = await askCli(this.#masterSocket, `@!${pid} show info`, 300).catch(() => '');
+      heard = /^Stopping: 1$/m.test(answer) ? heard + 1 : 0;
       if (heard === 0) await sleep(POLL_MS);
     }
   }
