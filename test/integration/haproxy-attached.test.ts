@@ -46,7 +46,14 @@ beforeEach(() => {
 afterEach(async () => {
   for (const proxy of proxies.splice(0)) await proxy.close({ drainMs: 0, leaveRunning: true });
   for (const launcher of launchers.splice(0)) launcher.kill('SIGKILL');
-  for (const pid of haproxys(parent)) process.kill(pid, 'SIGKILL');
+  for (const pid of haproxys(parent)) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch (error) {
+      // It has ended since it was listed.
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
   rmSync(parent, { recursive: true });
 });
 
