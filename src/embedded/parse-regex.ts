@@ -17,6 +17,8 @@ export class UnsupportedRegex extends Error {}
 const MAX_DEPTH = 50;
 const CONTROL_ESCAPES: ReadonlyMap<string, number> = new Map([['a', 7], ['e', 27], ['f', 12], ['n', 10], ['r', 13], ['t', 9]]);
 const ASSERTION_ESCAPES: ReadonlyMap<string, Assertion> = new Map([['A', 'start'], ['z', 'end'], ['Z', 'end'], ['b', 'word-boundary'], ['B', 'not-word-boundary']]);
+/** What PCRE2 takes for a POSIX class or collating element where a class begins, and refuses there (pcre2pattern, "POSIX character classes"). */
+const LONE_POSIX = /([:.=])(?:\\[\]\\]|(?!\\[\]\\]|\[\1|\]|\1\])[^])*\1\]/y;
 
 /**
  * Parses a PCRE as HAProxy compiles it (pcre2pattern; bytes, no UTF mode, C locale). A whitelist: what is not certain to mean the same
@@ -161,6 +163,7 @@ class RegexParser {
   }
 
   #class(): ByteSet {
+    if (this.#takeMatch(LONE_POSIX) !== undefined) throw new UnsupportedRegex('[:name:] stands outside of [...]; write [[:name:]]');
     const negated = this.#take('^');
     const members: ByteSet[] = [];
     for (let first = true; first || !this.#take(']'); first = false) {

@@ -47,7 +47,7 @@ const TABLE_PATTERNS = [
   '^b', 'b$', '^$', '^a*$', '(?i)beta', '(?i)[^b-d]', '(?i)[[:upper:]]{3}', '(?i)^[[:^lower:]]+$', '[[:upper:]]', '[^[:upper:]]', String.raw`\bv2\b`, String.raw`\Bv`,
   String.raw`^v\d+(\.\d+)*$`, String.raw`\x41`, String.raw`[\x61-\x63]`, '[]a]', '[^]a]', '[a-]$', '[-a]', String.raw`[\]\\]`, 'a{2}', 'a{2,}', 'a{0}b', 'a{1,2}$', 'a{0,0}',
   '(|a)+b', '(a*)*b', '(a|b|)c', '()', '|x', 'x|', '(?:a|ab)(?:c|bcd)', 'a+?b', 'a??b', '(?:^a|b$)', String.raw`\A1|2\z`, String.raw`\s\S`, String.raw`[\s\w]$`,
-  String.raw`\W`, String.raw`^\D+$`, '.', '^.{3}$', String.raw`\.`, String.raw`\/`, String.raw`\-`, '[.]', '[$]', '[(]', 'a]', 'a}', String.raw`\{`, '[[a]', '(a+)+$', '[^a]', String.raw`[\d.]+`, String.raw`\t`,
+  String.raw`\W`, String.raw`^\D+$`, '.', '^.{3}$', String.raw`\.`, String.raw`\/`, String.raw`\-`, '[.]', '[:]', '[:a]', '[:a:x]', String.raw`[:\\]:]`, '[$]', '[(]', 'a]', 'a}', String.raw`\{`, '[[a]', '(a+)+$', '[^a]', String.raw`[\d.]+`, String.raw`\t`,
   String.raw`[\b]`, String.raw`\xc3\xa9`, String.raw`[\x80-\xff]`, '(?i)[w-y_]', '^[0-9a-f]{8}-[0-9a-f]{4}$', String.raw`\e|\a|\f`, '[[:punct:]]', '[[:space:][:digit:]]', '[[:word:]]$', '[[:print:]]', '[[:cntrl:]]', '[[:graph:]]', '[[:blank:]]', '[[:xdigit:]]',
 ];
 const TABLE_VALUES = [
