@@ -233,6 +233,7 @@ test('no call failed but at a HAProxy that was killed, none was answered by anot
   const others = failures.filter((failure) => !counted.has(failure));
   const wrong = results.flatMap((result) => result.wrong);
   const lost = results.flatMap((result) => result.lost);
+  const again = results.flatMap(({ node, askedAgain }) => askedAgain.map((question) => ({ node, ...question })));
   for (const kill of kills) {
     const failed = ofKill(kill);
     const inFlight = failed.filter(({ atMs }) => atMs < kill.atMs).length;
@@ -242,18 +243,17 @@ test('no call failed but at a HAProxy that was killed, none was answered by anot
   process.stdout.write(
     `faults: ${cluster.fabric}, ${seconds(startedAtMs)} s, ${Object.values(done).reduce((a, b) => a + b, 0)} faults of ${FAULTS.length} kinds; ` +
       `${sum(({ calls }) => calls)} calls, ${others.length} failed, ${counted.size} failed at a killed HAProxy, ${wrong.length} answered by a wrong server, ${sum(({ resent }) => resent)} sent again, slowest ${Math.max(...results.map(({ maxMs }) => maxMs))} ms; ` +
-      `${sum(({ questions }) => questions)} DNS questions, ${sum(({ askedAgain }) => askedAgain)} asked again, ${lost.length} lost, slowest ${Math.max(...results.map(({ dnsMaxMs }) => dnsMaxMs))} ms\n`,
+      `${sum(({ questions }) => questions)} DNS questions, ${again.length} asked again, ${lost.length} lost, slowest ${Math.max(...results.map(({ dnsMaxMs }) => dnsMaxMs))} ms\n`,
   );
   // Beside the faults' own lines these say what met what.
-  const said = [...others.map(({ node, name, atMs, message }) => [atMs, `${node}: ${name}: ${message}`] as const), ...lost.map(({ name, atMs, said }) => [atMs, `${name}: ${said}`] as const)];
+  const said = [...others.map(({ node, name, atMs, message }) => [atMs, `${node}: ${name}: ${message}`] as const), ...lost.map(({ name, atMs, said }) => [atMs, `${name}: ${said}`] as const), ...again.map(({ node, name, atMs, said }) => [atMs, `${node}: ${name}: ${said}, asked again`] as const)];
   for (const [text, at] of Map.groupBy(said, ([, text]) => text)) {
     const times = at.map(([atMs]) => (atMs - startedAtMs) / 1000);
     process.stdout.write(`faults: from ${Math.min(...times).toFixed(1)} s to ${Math.max(...times).toFixed(1)} s, ${at.length} times: ${text}\n`);
   }
   expect({ others, wrong, lost }).toEqual({ others: [], wrong: [], lost: [] });
-  // Seen: SERVFAIL for a name that nobody had asked for before, within 0.5 s of the end of the agent on CoreDNS's node; and, once, no answer in the
-  // second after CoreDNS was rolled and an agent killed. Why is not known for either.
-  expect(sum(({ askedAgain }) => askedAgain)).toBeLessThan(sum(({ questions }) => questions) / 1000);
+  // None for our sake (docs/decisions/0016); a question on its way to a pod of CoreDNS that ends may be.
+  expect(again.length).toBeLessThan(sum(({ questions }) => questions) / 1000);
   expect(sum(({ calls }) => calls)).toBeGreaterThan(LEAST_MS / 20);
   expect(sum(({ questions }) => questions)).toBeGreaterThan(LEAST_MS / 100);
   const names = (await Promise.all(SERVERS.map((app) => shop.pods(A, app)))).flat().map(({ name }) => name);

@@ -11,7 +11,7 @@ const MAX_DESCRIBED = 2_000;
 const RCODES = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'];
 const [TYPE_A, CLASS_IN] = [1, 1];
 const NO_ANSWER = 'no answer';
-const result = { calls: 0, resent: 0, maxMs: 0, pods: {}, failures: [], wrong: [], questions: 0, askedAgain: 0, lost: [], dnsMaxMs: 0 };
+const result = { calls: 0, resent: 0, maxMs: 0, pods: {}, failures: [], wrong: [], questions: 0, askedAgain: [], lost: [], dnsMaxMs: 0 };
 let serial = process.pid;
 
 const stopping = new AbortController();
@@ -48,7 +48,7 @@ async function askAgainAndAgain({ name, status, address }) {
     const question = name.replace('*', `q${serial++}`);
     let said = await ask(question);
     if (said === 'SERVFAIL' || said === NO_ANSWER) {
-      result.askedAgain++;
+      describe(result.askedAgain, { name: question, atMs, said });
       said = await ask(question);
     }
     result.questions++;

@@ -39,8 +39,8 @@ export interface MixedResult {
   readonly failures: readonly CallFailure[];
   readonly wrong: readonly { readonly name: string; readonly atMs: number; readonly by: string }[];
   readonly questions: number;
-  /** After SERVFAIL, or no answer. */
-  readonly askedAgain: number;
+  /** After SERVFAIL, or no answer: the first 2,000. */
+  readonly askedAgain: readonly { readonly name: string; readonly atMs: number; readonly said: string }[];
   readonly lost: readonly { readonly name: string; readonly atMs: number; readonly said: string; readonly wanted: string }[];
   readonly dnsMaxMs: number;
 }
