@@ -155,6 +155,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
             const taken = await checkListeners(wanted, await handOver.portsHeld(proxy.listeners()));
             return restingPorts.refuse(wanted.map(({ address, port }) => ({ key: listenerKey(address, port), port })), taken, performance.now());
           },
+          prepareZone: (zone) => dns.prepare(zone),
           serveZone: (zone) => dns.serve(zone),
         },
         snapshot,

@@ -25,6 +25,8 @@ export interface World {
   readonly prepareNode: (table: RouteTable) => Promise<void>;
   /** Listeners among these that cannot be opened. */
   readonly checkListeners: (wanted: readonly { readonly address: string; readonly port: number }[]) => Promise<ReadonlyMap<string, RefusedListener>>;
+  /** Lets DNS get ready for the zone while the proxy is brought to its routes; nothing of it is answered yet. */
+  readonly prepareZone: (zone: Zone) => void;
   /** Brings DNS to the zone; binds it at the first call. */
   readonly serveZone: (zone: Zone) => Promise<void>;
 }
@@ -58,6 +60,7 @@ export async function reconcile(world: World, snapshot: Snapshot, before: Pick<I
   const fresh = table.routes.filter((route) => !seen.has(route)).flatMap(routeListeners).filter(({ address, port }) => !open.has(listenerKey(address, port)));
   const refused = fresh.length === 0 ? new Map<string, RefusedListener>() : await world.checkListeners(fresh);
   const served = withholdRoutes(table, refused);
+  world.prepareZone(zone);
   const applied = await world.proxy.apply(served.table, overtaken);
 
   await world.serveZone(zone);

@@ -2,6 +2,7 @@ import { byCodeUnit } from '../model/names.ts';
 import { FIRST_MAP, type WantedServers } from './plan-servers.ts';
 import { configDigest, isSetAtRunTime } from './render-config.ts';
 import type { RenderedConfig } from './render-config.ts';
+import { isMapList } from './render-map-list.ts';
 import { IDENTITY_MAP, isLiveMap, isRuleMap } from './render-maps.ts';
 import { parseRouteComment } from './section-names.ts';
 
@@ -133,7 +134,7 @@ const isSameServers = (a: WantedServers, b: WantedServers): boolean =>
   a === b || (a.first === b.first && a.servers.length === b.servers.length && a.servers.every(({ name }, i) => name === b.servers[i]?.name));
 
 /** Lines that a running worker is not loaded for. */
-const isStructure = (line: string): boolean => !line.startsWith('  server ') && !isSetAtRunTime(line);
+const isStructure = (line: string): boolean => !line.startsWith('  server ') && !isSetAtRunTime(line) && !isMapList(line);
 
 /** Why a worker loaded with `applied` cannot become `desired` by commands. */
 function reloadReason(applied: RenderedConfig, desired: RenderedConfig): { readonly reason: string; readonly cause: ReloadCause } {

@@ -5,12 +5,13 @@ import { FIRST_MAP, type WantedServers } from './plan-servers.ts';
 import { breakerProtocols, renderBreakerFiles, renderRefusedTable } from './render-breakers.ts';
 import { bindsOf } from './render-frontend.ts';
 import { renderDefaults, renderGlobal, renderInternal } from './render-global.ts';
+import { readMapLookups, renderMapList } from './render-map-list.ts';
 import { ACCOUNTS_MAP, HOLD_SCRIPT, IDENTITY_MAP, isLiveMap, renderHoldScript, renderIdentities } from './render-maps.ts';
 import { routePools } from './pools.ts';
 import { renderRing } from './render-log.ts';
 import type { RenderOptions } from './render-options.ts';
 import { renderSpillFile } from './render-spill.ts';
-import { recallRoute, type RouteMemory } from './render-route.ts';
+import { recallRoute, type RenderedRoute, type RouteMemory } from './render-route.ts';
 import { renderAccounts, renderTokenScript, TOKEN_SCRIPT } from './render-tokens.ts';
 import { frontendName } from './section-names.ts';
 import { checkableServers } from './servers.ts';
@@ -47,19 +48,27 @@ export function renderConfig(table: RouteTable, options: RenderOptions, memory: 
   }
   for (const [file, content] of [...renderBreakerFiles(table, options), ...renderSpillFile(table)]) own.set(file, content);
   const breakers = breakerProtocols(table, options);
-  const middle = [...renderRing(table.routes), ...renderDefaults(options, breakers), '', ...renderRefusedTable(table, options), ...renderInternal(options)].join('\n');
+  const defaults = [...renderRing(table.routes), ...renderDefaults(options, breakers), ''].join('\n');
+  const internal = [...renderRefusedTable(table, options), ...renderInternal(options)].join('\n');
   const global = (digest: string): readonly string[] => ['# Written by onehop; changes by hand are lost.', ...renderGlobal(options, { ...count, breakers }, digest), '', ''];
-  const digest = digestOf([...global('-').filter((line) => !isSetAtRunTime(line)), middle, ...routes.map((route) => route.structure)], own);
+  const digest = digestOf([...global('-').filter((line) => !isSetAtRunTime(line)), defaults, internal, ...routes.map((route) => route.structure)], own);
   let config: string | undefined;
   return {
     get config() {
-      return (config ??= `${global(digest).join('\n')}${[middle, ...routes.map((route) => route.text), ''].join('\n')}`);
+      return (config ??= `${global(digest).join('\n')}${[defaults, ...renderMapList(mapLookups(own, defaults, routes)), internal, ...routes.map((route) => route.text), ''].join('\n')}`);
     },
     digest,
     files: new Map([...own, ...routes.flatMap((route) => [...route.files])]),
     servers,
     structures: new Map(table.routes.map((route, i) => [frontendName(route), routes[i]?.structure ?? ''])),
   };
+}
+
+/** Those of maps that many routes share come first. A route's text names no other maps than these and its own, whatever stands in it. */
+function mapLookups(own: ReadonlyMap<string, string>, defaults: string, routes: readonly RenderedRoute[]): readonly string[] {
+  const isIn = (files: ReadonlyMap<string, string>, lookup: string): boolean => files.has(lookup.slice(lookup.indexOf('(') + 1));
+  const shared = routes.flatMap(({ mapLookups }) => mapLookups.filter((lookup) => isIn(own, lookup)));
+  return [...readMapLookups(defaults), ...shared, ...routes.flatMap(({ files, mapLookups }) => mapLookups.filter((lookup) => isIn(files, lookup)))];
 }
 
 /** Global settings that are no reason to reload: the next one brings them. */

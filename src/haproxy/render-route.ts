@@ -6,6 +6,7 @@ import { routePools } from './pools.ts';
 import { renderBackend, renderServer } from './render-backend.ts';
 import { limitMap, MOST_CONNECTIONS } from './render-breakers.ts';
 import { hasAcl, renderFrontend } from './render-frontend.ts';
+import { readMapLookups } from './render-map-list.ts';
 import { exceptionsMap, headerMap, isLiveMap, reachMap, renderExceptions, renderHeaderMatches, renderShares, sharesMap } from './render-maps.ts';
 import type { RenderOptions } from './render-options.ts';
 import { rateMap, renderRateNumbers } from './render-rate-limit.ts';
@@ -19,6 +20,8 @@ export interface RenderedRoute {
   readonly text: string;
   /** The same without those lines, and the files that need a reload, as a digest. */
   readonly structure: string;
+  /** How it looks up maps. */
+  readonly mapLookups: readonly string[];
   readonly files: ReadonlyMap<string, string>;
   /** By the backend's name. */
   readonly servers: ReadonlyMap<string, WantedServers>;
@@ -53,7 +56,7 @@ function renderRoute(route: Route, options: RenderOptions, largestChecked: numbe
   const files = renderFiles(route);
   const hash = createHash('sha256').update(structure.join('\n'));
   for (const [name, content] of files) if (!isLiveMap(name)) hash.update(`\0${name}\0${content}`);
-  return { text: text.join('\n'), structure: hash.digest('hex'), files, servers };
+  return { text: text.join('\n'), structure: hash.digest('hex'), mapLookups: readMapLookups(structure.join('\n')), files, servers };
 }
 
 function renderFiles(route: Route): ReadonlyMap<string, string> {

@@ -11,6 +11,8 @@ export interface DnsServerOptions {
   readonly listen: readonly ListenAddress[];
   /** The complete zone: nothing is bound before the worker has all of it. */
   readonly zone: Zone;
+  /** Nothing is bound before this gives the zone to begin with; `zone` fills the worker meanwhile. Rejected: it is not opened. */
+  readonly begin?: Promise<Zone>;
   readonly access: DnsAccess;
   /** Default 2000 (at least 1000). */
   readonly maxTcpClients?: number;
@@ -44,6 +46,9 @@ const RESTART_MAX_MS = 5_000;
  */
 export async function openDnsServer(options: DnsServerOptions): Promise<DnsServer> {
   const { access, maxTcpClients = 2000, onFault } = options;
+  let begin = options.begin;
+  // It may be rejected before the worker is filled.
+  begin?.catch(() => undefined);
   let wanted = options.zone;
   let applied: Zone | undefined;
   let listen = options.listen;
@@ -63,6 +68,8 @@ export async function openDnsServer(options: DnsServerOptions): Promise<DnsServe
     const worker = new WorkerLink();
     applied = undefined;
     try {
+      await bring(worker, wanted);
+      wanted = (await begin) ?? wanted;
       await bring(worker, wanted);
       listen = await worker.request({ kind: 'listen', listen, access, maxTcpClients });
     } catch (error) {
@@ -105,6 +112,7 @@ export async function openDnsServer(options: DnsServerOptions): Promise<DnsServe
 
   link = start();
   await link;
+  begin = undefined;
   return {
     update(zone) {
       wanted = zone;

@@ -30,6 +30,7 @@ const START_TIMEOUT_MS = 20_000;
 const REEXEC_MS = 10_000;
 /** The files wait on disk for an attached HAProxy that is not there yet; the next apply looks again. */
 const ATTACH_TIMEOUT_MS = 5000;
+const ATTACH_LOOK_MS = 25;
 /** A master that is not seen so often in a row (50 ms apart) has ended. */
 const MISSED_IS_GONE = 4;
 const MAX_BACKOFF_MS = 10_000;
@@ -205,7 +206,7 @@ export class RunningHaproxy {
     const onDisk = await readFiles(render.runDir);
     const stale = [...(onDisk?.files.keys() ?? [])].filter((file) => !desired.files.has(file));
     await writeFiles(render.runDir, filesOf(desired), stale);
-    const outcome = attach ? await this.#meetAttached(desired) : await master.start(desired.digest, START_TIMEOUT_MS);
+    const outcome = attach ? await this.#meetAttached(desired, onDisk === undefined) : await master.start(desired.digest, START_TIMEOUT_MS);
     if (outcome.ok) {
       this.#startedAtMs = Date.now();
       if (!attach) this.#running.loaded(desired);
@@ -215,12 +216,20 @@ export class RunningHaproxy {
     return outcome;
   }
 
-  /** The files lie on disk: waits for the HAProxy of the other supervisor, and brings it in step if it was loaded with something else. */
-  async #meetAttached(desired: RenderedConfig): Promise<Outcome> {
+  /**
+   * The files lie on disk: waits for the HAProxy of the other supervisor, and brings it in step if it was loaded with something else.
+   * `first`: there was no haproxy.cfg before, and it came last. So a worker of its digest has read all the other files as they are.
+   */
+  async #meetAttached(desired: RenderedConfig, first: boolean): Promise<Outcome> {
     const { master, render } = this.#parts;
-    for (const deadline = Date.now() + ATTACH_TIMEOUT_MS; Date.now() < deadline; await sleep(100)) {
+    for (const deadline = Date.now() + ATTACH_TIMEOUT_MS; Date.now() < deadline; await sleep(ATTACH_LOOK_MS)) {
       const worker = await master.worker();
       if (worker === undefined) continue;
+      if (first && worker.digest === desired.digest) {
+        this.#running.loaded(desired);
+        this.#worker = worker;
+        return { ok: true };
+      }
       await this.#running.restoreState();
       await this.#takeOver(worker);
       return this.#running.execute(planChange(this.#applied ?? UNKNOWN, desired), this.#applied, desired);

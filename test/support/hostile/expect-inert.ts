@@ -1,4 +1,5 @@
 import { sectionsOf } from '../../../src/haproxy/plan-change.ts';
+import { isMapList } from '../../../src/haproxy/render-map-list.ts';
 import type { Problem } from '../../../src/model/problem.ts';
 import type { Played } from './play-objects.ts';
 
@@ -40,6 +41,7 @@ export function findHarm(played: Played, before: Played): string | undefined {
 function expectInert(played: Played, before: Played): void {
   played.problems.forEach((one, i) => expectUseful(one, played.problemLines[i] ?? ''));
   expectSameVictim(played, before);
+  expectListOfMaps(played);
   expectRoutesOwnLines(played);
   for (const [file, content] of played.rendered.files) {
     must(/^(?:[a-z-]+\.lua|maps\/[A-Za-z0-9_.-]+\.map)$/.test(file), 'the name of a file', file);
@@ -55,7 +57,8 @@ function expectInert(played: Played, before: Played): void {
 const withoutSizes = (text: string | undefined): string => (text ?? '').replaceAll(/^ {2}maxconn \d+$/gm, '');
 
 function expectSameVictim(played: Played, before: Played): void {
-  const [now, then] = [sectionsOf(played.rendered.config), sectionsOf(before.rendered.config)];
+  const parts = (one: Played): ReadonlyMap<string, string> => sectionsOf(one.rendered.config, (line) => !isMapList(line));
+  const [now, then] = [parts(played), parts(before)];
   for (const name of ['victim/shop', 'global settings']) must(withoutSizes(now.get(name)) === withoutSizes(then.get(name)), `the part of ${name} changed`, now.get(name));
   must(now.size === 1 + played.table.routes.length, 'parts of routes that do not exist', [...now.keys()]);
   for (const [file, content] of before.rendered.files) if (file.startsWith('maps/victim.')) must(played.rendered.files.get(file) === content, `${file} changed`, played.rendered.files.get(file));
@@ -63,6 +66,14 @@ function expectSameVictim(played: Played, before: Played): void {
   must(callers(played) === callers(before), 'the callers of the other tenant', callers(played));
   const names = (one: Played): string => one.zone.split('\n').filter((line) => /^\S*\bshop\.victim\./.test(line)).join();
   must(names(played) === names(before) && names(played) !== '', 'the names of the other tenant', names(played));
+}
+
+/** The list of maps has those of the files, and nothing else. */
+function expectListOfMaps({ rendered }: Played): void {
+  for (const line of rendered.config.split('\n').filter(isMapList)) {
+    const [, file = ''] = /^ {2}http-request set-var\(txn\.listed\) (?:src|rand\(1\)),map_[a-z_]+\((maps\/[A-Za-z0-9_.-]+)\)$/.exec(line) ?? [];
+    must(rendered.files.has(file), 'a map that is not there', line);
+  }
 }
 
 /** Each line of a route's part is one that routes have, and each section carries the route's name. */

@@ -14,6 +14,7 @@ const world: World = {
   problems: () => [],
   prepareNode: () => Promise.resolve(),
   checkListeners: () => Promise.resolve(new Map()),
+  prepareZone: () => undefined,
   serveZone: () => Promise.resolve(),
 };
 const objects = { serviceRoutes: [serviceRoute('shop/cart')], services: [service('shop/web')] };

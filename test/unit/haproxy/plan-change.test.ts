@@ -86,12 +86,14 @@ describe('planChange', () => {
 describe('findCulprits', () => {
   const { config } = render([route('a'), route('b')]);
   const line = config.split('\n').indexOf('# ServiceRoute shop/b') + 3;
+  const list = config.split('\n').indexOf('backend maps from http') + 2;
   const routes = [{ key: 'shop/a', stem: 'shop.a' }, { key: 'shop/b', stem: 'shop.b' }];
   it.each<[string, string, readonly string[]]>([
     ['a line of the file', `[ALERT]    (12) : config : parsing [haproxy.cfg:${line}] : nonsense`, ['shop/b']],
     ['a section', `[ALERT]    (12) : config : Proxy 'shop.a': nonsense`, ['shop/a']],
     ['a backend', `[ALERT]    (12) : config : backend 'shop.b.v' has no server`, ['shop/b']],
     ['a bind that fails', `[ALERT]    (12) : Binding [haproxy.cfg:${line}] for frontend shop.b: cannot bind socket (Address already in use) for [127.0.0.1:80]`, ['shop/b']],
+    ['a map file that stands in the list of maps', `[ALERT]    (12) : config : parsing [haproxy.cfg:${list}] : error detected in backend 'maps' while parsing 'http-request set-var(txn.listed)' rule : invalid args in converter 'map_int' : 'x' is not a number at line 1 of file 'maps/shop.b.shares.map'.`, ['shop/b']],
     ['a map file', `[ALERT]    (12) : config : error at line 1 of file 'maps/shop.a.header.map'.`, ['shop/a']],
     ['warnings and the head of the file do not count', `[WARNING]  (12) : config : Proxy 'shop.a': careful\n[ALERT]    (12) : config : parsing [haproxy.cfg:3] : nonsense`, []],
   ])('%s', (_, messages, expected) => {
