@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import type { Worker } from 'node:worker_threads';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { buildDnsAccess } from '../../src/dns/access.ts';
+import type { Zone } from '../../src/dns/zone.ts';
 import { openDnsServer, type DnsServer, type DnsServerOptions } from '../../src/dns/io/open-dns-server.ts';
 import type { ListenAddress } from '../../src/dns/io/worker-protocol.ts';
 import { eventually, framed, TcpTestClient, UdpClient } from '../support/dns-client.ts';
@@ -54,6 +55,25 @@ describe('binding', () => {
     const client = await tcpClient(at);
     client.socket.write(framed(query(NAME, 'A')));
     expect(await eventually(() => client.messages().length === 1)).toBe(true);
+  });
+
+  test('not before the zone to begin with is there, and with that one', async () => {
+    const begin = Promise.withResolvers<Zone>();
+    const { port } = (await openServer()).at;
+    const at = { address: '127.71.1.6', port };
+    const opening = openServer({ listen: [at], zone: dnsZone(manyDnsRoutes(1)), begin: begin.promise });
+    await delay(300);
+    expect(await udpClient(at).ask('svc0.ns0.route.internal', 'A', {}, 200)).toBeUndefined();
+    begin.resolve(dnsZone(manyDnsRoutes(200)));
+    await opening;
+    expect((await udpClient(at).ask(NAME, 'A'))?.answers).toHaveLength(1);
+  });
+
+  test('never, when nobody wants it any more', async () => {
+    const begin = Promise.withResolvers<Zone>();
+    const opening = openServer({ begin: begin.promise });
+    begin.reject(new Error('closed'));
+    await expect(opening).rejects.toThrow('closed');
   });
 
   test('a UDP port taken by a program that does not share it', async () => {
@@ -205,7 +225,7 @@ describe('TCP clients', () => {
     expect(await eventually(() => isCut(silent), 20_000)).toBe(true);
     clearInterval(asking);
     expect(isCut(busy)).toBe(false);
-    expect((await server.counters()).tcpClients).toBe(1);
+    expect(await eventually(async () => (await server.counters()).tcpClients === 1)).toBe(true);
   });
 
   test('at the limit the longest idle client makes room', async () => {

@@ -76,6 +76,20 @@ describe('the rate limit of a route, on two threads', () => {
     expect((await proxy.calls()).refused).toMatchObject({ 'rate-limited': 100 - passed });
   });
 
+  it('counts every call where two threads meet a new bucket', async () => {
+    const vips = Array.from({ length: 80 }, (_, i) => `127.72.53.${i + 1}`);
+    const rateLimit = { requestsPerSecond: 1, burst: 4, per: 'Route' } as const;
+    expect(await proxy.apply(aTable(vips.map((vip, i) => aRoute(`new-${i}`, { vip, listen: 8080, versions: [web], rateLimit })), pods))).toEqual([]);
+    const over: unknown[] = [];
+    for (const vip of vips) {
+      const begun = Date.now();
+      const { passed } = await many(POD, vip, 20);
+      const ms = Date.now() - begun;
+      if (passed > rateLimit.burst + Math.ceil(ms / 1000) - 1) over.push({ vip, passed, ms });
+    }
+    expect(over).toEqual([]);
+  });
+
   it('gives what the rate says afterwards, and no more than the burst after a rest', async () => {
     const vip = await serve({ requestsPerSecond: 20, burst: 5, per: 'Caller' });
     for (let round = 0; round < 2; round++) {
