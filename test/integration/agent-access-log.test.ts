@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:http';
 import { afterEach, describe, expect, it } from 'vitest';
-import { AgentFolders, AgentProcess, call, processesWith, simpleObjects, simpleRoute } from '../support/agent-process.ts';
+import { AgentFolders, AgentProcess, call, killAll, processesWith, simpleObjects, simpleRoute } from '../support/agent-process.ts';
 import { speak, until } from '../support/wire.ts';
 
 /** The access log of a whole agent: what users see when they write `spec.log`. */
@@ -44,7 +44,7 @@ function startAgent(folders: AgentFolders, flags: readonly string[]): AgentProce
   cleanups.push(async () => {
     agent.child.kill('SIGCONT');
     await agent.stop();
-    for (const pid of processesWith(folders.run)) process.kill(pid, 'SIGKILL');
+    killAll(processesWith(folders.run));
   });
   return agent;
 }

@@ -5,7 +5,7 @@ import type { Server } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import { AgentFolders, AgentProcess, call, openNamedServer, processesWith, simpleObjects, simpleRoute, type RoutesView } from '../support/agent-process.ts';
+import { AgentFolders, AgentProcess, call, openNamedServer, killAll, processesWith, simpleObjects, simpleRoute, type RoutesView } from '../support/agent-process.ts';
 
 /** Life and death of a whole agent with a real HAProxy: what must stay, what must go, what must come back. */
 const NET = '127.70';
@@ -27,7 +27,7 @@ function startAgent(folders: AgentFolders, flags: readonly string[] = ['--proxy=
   const agent = new AgentProcess(folders, net, flags);
   cleanups.push(async () => {
     await agent.stop();
-    for (const pid of processesWith(folders.run)) process.kill(pid, 'SIGKILL');
+    killAll(processesWith(folders.run));
   });
   return agent;
 }
@@ -103,7 +103,7 @@ describe('an agent under npx', () => {
     folders.write('objects.yaml', simpleObjects('cart', SERVER, CALLER));
     const npx = spawn('npx', ['onehop', 'agent', `--source=dir:${folders.objects}`, '--node-name=n1', `--vip-pool=${NET}.0.0/16`, '--http-port=8080', `--dns-listen=${NET}.0.10:5353`, `--admin-listen=${NET}.0.11:9810`, `--run-dir=${folders.run}`, `--state-dir=${folders.state}`], { stdio: 'ignore' });
     cleanups.push(() => {
-      for (const pid of processesWith(folders.run)) process.kill(pid, 'SIGKILL');
+      killAll(processesWith(folders.run));
     });
     await waitFor(() => existsSync(join(folders.run, 'haproxy.sock')));
     npx.kill('SIGTERM');

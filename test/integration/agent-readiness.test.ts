@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { cpSync, existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { AgentFolders, AgentProcess, call, processesWith, simpleObjects } from '../support/agent-process.ts';
+import { AgentFolders, AgentProcess, call, killAll, processesWith, simpleObjects } from '../support/agent-process.ts';
 
 /** What `/readyz` says while something is missing, with a real agent. */
 const NET = '127.68';
@@ -12,7 +12,7 @@ const agents: AgentProcess[] = [];
 afterEach(async () => {
   for (const agent of agents.splice(0)) await agent.stop();
   for (const one of folders.splice(0)) {
-    for (const pid of processesWith(one.run)) process.kill(pid, 'SIGKILL');
+    killAll(processesWith(one.run));
     one.remove();
   }
 });

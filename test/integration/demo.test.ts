@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { processesWith } from '../support/agent-process.ts';
+import { killAll, processesWith } from '../support/agent-process.ts';
 
 /** `npm start` without npm: every line that it prints to copy is run as printed. */
 const ROOT = join(import.meta.dirname, '../..');
@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   if (demo.exitCode === null) demo.kill('SIGKILL');
-  for (const pid of processesWith(folder)) process.kill(pid, 'SIGKILL');
+  killAll(processesWith(folder));
 });
 
 /** Runs the printed line that has `part` in it. */

@@ -13,6 +13,7 @@ import type { HaproxyProxy } from '../../src/haproxy/io/haproxy-proxy.ts';
 import { readHaproxyUid, readHeldListeners } from '../../src/haproxy/io/held-listeners.ts';
 import { openHaproxy } from '../../src/haproxy/io/open-haproxy.ts';
 import type { Route } from '../../src/model/route-table.ts';
+import { killAll } from '../support/agent-process.ts';
 import { AT_ONCE, call, closeServer, openServer, SERVERS } from '../support/haproxy-world.ts';
 import { aCaller, anEndpoint, aRoute, aTable, aVersion } from '../support/route-tables.ts';
 
@@ -46,14 +47,7 @@ beforeEach(() => {
 afterEach(async () => {
   for (const proxy of proxies.splice(0)) await proxy.close({ drainMs: 0, leaveRunning: true });
   for (const launcher of launchers.splice(0)) launcher.kill('SIGKILL');
-  for (const pid of haproxys(parent)) {
-    try {
-      process.kill(pid, 'SIGKILL');
-    } catch (error) {
-      // It has ended since it was listed.
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-    }
-  }
+  killAll(haproxys(parent));
   rmSync(parent, { recursive: true });
 });
 

@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, connect, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { AgentFolders, AgentProcess, call, openNamedServer, processesWith, simpleObjects, simpleRoute, type RoutesView } from '../support/agent-process.ts';
+import { AgentFolders, AgentProcess, call, openNamedServer, killAll, processesWith, simpleObjects, simpleRoute, type RoutesView } from '../support/agent-process.ts';
 import { SteadyCallers } from '../support/steady-callers.ts';
 
 /** `--proxy auto` with HAProxy gone and not coming back, and back again. */
@@ -29,7 +29,7 @@ function startAgent(folders: AgentFolders, flags: readonly string[]): AgentProce
   const agent = new AgentProcess(folders, NET, flags);
   cleanups.push(async () => {
     await agent.stop();
-    for (const pid of processesWith(folders.run)) process.kill(pid, 'SIGKILL');
+    killAll(processesWith(folders.run));
   });
   return agent;
 }
@@ -140,7 +140,7 @@ function command(name: 'doctor' | 'explain', { run }: AgentFolders, last: string
 }
 
 const killHaproxy = (folders: AgentFolders): void => {
-  for (const pid of processesWith(`${folders.run}/master.sock,`)) process.kill(pid, 'SIGKILL');
+  killAll(processesWith(`${folders.run}/master.sock,`));
 };
 
 async function serveRoutes(folders: AgentFolders, flags: readonly string[]) {
@@ -235,7 +235,7 @@ function launch(runDir: string): { readonly end: () => Promise<void> } {
   const end = async (): Promise<void> => {
     child.kill('SIGKILL');
     await exited;
-    for (const pid of processesWith(`${runDir}/master.sock,`)) process.kill(pid, 'SIGKILL');
+    killAll(processesWith(`${runDir}/master.sock,`));
   };
   cleanups.push(end);
   return { end };

@@ -183,3 +183,14 @@ export function processesWith(text: string): readonly number[] {
     })
     .map(Number);
 }
+
+/** Ends what still runs of these: one may have ended since it was listed. */
+export function killAll(pids: Iterable<number>): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
+}

@@ -157,6 +157,8 @@ test('a class is taken for no less than it is', () => {
   fc.assert(
     fc.property(fc.constantFrom('', '(?i)'), fc.constantFrom('', '^'), fc.array(member, { minLength: 1, maxLength: 4 }), (flag, negated, members) => {
       const pattern = `${flag}[${negated}${members.join('')}]`;
+      // POSIX collating elements, which PCRE2 refuses.
+      fc.pre(!/\[([.=]).*\1\]$/.test(pattern));
       const exact = parseRegex(pattern);
       const [bytes] = exact.kind === 'sequence' ? exact.parts : [];
       const tree = treeOf(pattern);
