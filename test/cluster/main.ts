@@ -2,13 +2,18 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { findBinaries } from '../support/cluster/binaries.ts';
 import { attachCluster, closeCluster, labName, openCluster } from '../support/cluster/cluster.ts';
 import type { Cluster } from '../support/cluster/cluster.ts';
+import { imageStore } from '../support/cluster/image-store.ts';
+import { standardImages } from '../support/cluster/images.ts';
+import { onehopImage } from '../support/cluster/onehop-image.ts';
 
 const HELP = `npm run cluster -- COMMAND [--name NAME]: a real Kubernetes on this machine, in namespaces; root, or --nodes 0
 
   up [--nodes 3] [--fabric bgp|vxlan]  start it, or repair what a killed run left; --nodes 0: control plane on loopback
   down                                 end and remove it
+  prepare                              only build what all clusters need and this machine lacks: programs, images
   status                               nodes and pods, addresses, where the logs lie
   kubectl ARG...                       kubectl as administrator; its own flags too
   exec NODE|cp COMMAND...              run a command on a node (n1, n2, ...) or in the control plane's network (cp)
@@ -25,7 +30,7 @@ interface Options {
 
 type Command = (options: Options, words: readonly string[]) => Promise<number>;
 
-const COMMANDS: Readonly<Record<string, Command>> = { up, down, status, kubectl, exec, load };
+const COMMANDS: Readonly<Record<string, Command>> = { up, down, prepare, status, kubectl, exec, load };
 
 // `... | head -1`
 process.stdout.on('error', () => {});
@@ -82,6 +87,14 @@ async function down({ name }: Options): Promise<number> {
   const startedAt = performance.now();
   await closeCluster(name);
   process.stdout.write(`cluster ${name} is gone after ${((performance.now() - startedAt) / 1000).toFixed(1)} s\n`);
+  return 0;
+}
+
+async function prepare(): Promise<number> {
+  const startedAt = performance.now();
+  await imageStore(await standardImages(await findBinaries()));
+  await onehopImage();
+  process.stdout.write(`all that clusters need is there after ${((performance.now() - startedAt) / 1000).toFixed(1)} s\n`);
   return 0;
 }
 

@@ -207,7 +207,7 @@ async function buildCluster(lab: LabPaths, { nodes, fabric }: { nodes: number; f
   await mkdir(lab.folder, { recursive: true, mode: 0o711 });
   await pkiOf(lab).create();
   if (nodes > 0) await buildNetwork(lab, parts.networks);
-  await Promise.all([parts.controlPlane.start(nodes > 0), bootNodes(parts, store)]);
+  await Promise.all([parts.controlPlane.start(), bootNodes(parts, store)]);
   const cluster = new Cluster(parts);
   if (nodes > 0) await joinNodes(cluster, parts);
   await writeFile(stateFile(lab), JSON.stringify(state));

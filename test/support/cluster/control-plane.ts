@@ -41,7 +41,7 @@ export class ControlPlane {
   }
 
   /** Issues credentials and starts everything; done when the API server is ready and the others are started. */
-  async start(withScheduler: boolean): Promise<void> {
+  async start(): Promise<void> {
     const { pki } = this.#plan;
     const names = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'kubernetes.default.svc.cluster.local', 'localhost'];
     const addresses = new Set(['127.0.0.1', API_SERVICE_ADDRESS, this.#plan.address]);
@@ -56,7 +56,6 @@ export class ControlPlane {
       this.issueUser('kube-proxy', 'system:kube-proxy', []),
     ]);
     await this.startApiServer(serving, kubeletClient);
-    if (withScheduler) await this.#daemon('kube-scheduler', { kubeconfig: this.kubeconfig('kube-scheduler'), 'leader-elect': false, 'secure-port': 0 });
   }
 
   async #startControllerManager(): Promise<void> {
@@ -84,7 +83,7 @@ export class ControlPlane {
     return logFile(this.#plan.lab, 'audit');
   }
 
-  /** And the controller manager. */
+  /** And the controller manager and, where there are nodes, the scheduler. */
   async startApiServer(serving = this.#issued('kube-apiserver'), kubeletClient = this.#issued('kube-apiserver-kubelet')): Promise<void> {
     const { lab, pki, address, apiPort, etcdPorts } = this.#plan;
     const auditPolicy = join(lab.folder, 'audit-policy.json');
@@ -113,15 +112,18 @@ export class ControlPlane {
     });
     await this.#untilReady();
     await this.#startControllerManager();
+    if (this.#plan.netns !== undefined) await this.#daemon('kube-scheduler', { kubeconfig: this.kubeconfig('kube-scheduler'), 'leader-elect': false, 'secure-port': 0 });
   }
 
   /**
-   * The API server ends, and the controller manager, as it does everywhere when it cannot renew its Lease: one that stays takes all nodes
-   * for dead when the API server is back, and their pods for not ready.
+   * The API server ends, and controller manager and scheduler, as they do everywhere when they cannot renew their Leases: a controller manager
+   * that stays takes all nodes for dead when the API server is back, and their pods for not ready; and both wait longer after each outage of
+   * a short while, up to a minute, before they look for it again.
    */
   async stopApiServer(): Promise<void> {
     await stopDaemon(this.#plan.lab, 'kube-apiserver');
     await stopDaemon(this.#plan.lab, 'kube-controller-manager');
+    if (this.#plan.netns !== undefined) await stopDaemon(this.#plan.lab, 'kube-scheduler');
   }
 
   /** Argv of a program in the control plane's network. */
