@@ -1,14 +1,15 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import http from 'node:http';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { HaproxyProxy } from '../../src/haproxy/io/haproxy-proxy.ts';
+import { Master } from '../../src/haproxy/io/master.ts';
 import { openHaproxy } from '../../src/haproxy/io/open-haproxy.ts';
 import { openRegexCheck } from '../../src/haproxy/io/regex-check.ts';
 import type { Route } from '../../src/model/route-table.ts';
@@ -26,8 +27,8 @@ let server: http.Server;
 let runDir: string;
 let open: HaproxyProxy[] = [];
 
-const openProxy = async (): Promise<HaproxyProxy> => {
-  const proxy = await openHaproxy({ binary: 'haproxy', runDir, attach: false, pace: AT_ONCE, drainTimeoutSeconds: 5 });
+const openProxy = async (binary = 'haproxy'): Promise<HaproxyProxy> => {
+  const proxy = await openHaproxy({ binary, runDir, attach: false, pace: AT_ONCE, drainTimeoutSeconds: 5 });
   open.push(proxy);
   return proxy;
 };
@@ -73,6 +74,42 @@ describe('supervision', () => {
     }
     expect(proxy.status().restarts).toBe(2);
   });
+
+  it('is started once, also when it cannot be seen at first after that: a machine that stands still runs out the time of a look', async () => {
+    const proxy = await openProxy();
+    await proxy.apply(table(route(1)));
+    const look = Object.getOwnPropertyDescriptor(Master.prototype, 'processes')?.value as Master['processes'];
+    let seen = 0;
+    // The first look that finds the new worker is the one that ends the start.
+    vi.spyOn(Master.prototype, 'processes').mockImplementation(async function (this: Master) {
+      const found = await look.call(this);
+      return found?.worker !== undefined && ++seen >= 2 && seen <= 4 ? undefined : found;
+    });
+    onTestFinished(() => void vi.restoreAllMocks());
+    for (const pid of [proxy.status().pid, proxy.status().workerPid]) process.kill(pid ?? Number.NaN, 'SIGKILL');
+    await untilServed(1);
+    await vi.waitFor(() => expect(seen).toBeGreaterThan(4), 5000);
+    await sleep(1000);
+    expect(proxy.status()).toMatchObject({ restarts: 1, workerPid: expect.any(Number) });
+    const { workerPid } = proxy.status();
+    expect(await proxy.apply(table(route(1, { versions: [aVersion('cart-a', [anEndpoint(SERVERS, 9301), anEndpoint(SERVERS, 9309)])] })))).toEqual([]);
+    expect(proxy.status()).toMatchObject({ restarts: 1, workerPid });
+  });
+
+  it('that does not start is tried ever more rarely, and serves again once it can', async () => {
+    const [binary, broken, tries] = ['haproxy', 'broken', 'tries'].map((name) => join(runDir, name)) as [string, string, string];
+    await writeFile(binary, `#!/bin/sh\nif [ "$1" = -W ]; then echo >> ${tries}; [ ! -e ${broken} ] || exit 127; fi\nexec haproxy "$@"\n`, { mode: 0o755 });
+    const proxy = await openProxy(binary);
+    await proxy.apply(table(route(1)));
+    await writeFile(broken, '');
+    for (const pid of [proxy.status().pid, proxy.status().workerPid]) process.kill(pid ?? Number.NaN, 'SIGKILL');
+    await sleep(5000);
+    const { size } = await stat(tries);
+    expect(size).toBeGreaterThan(3);
+    expect(size).toBeLessThan(9);
+    await rm(broken);
+    await untilServed(1, 10_000);
+  }, 30_000);
 
   it('serves again also when nothing can be written, and takes changes when that is over', async () => {
     const proxy = await openProxy();

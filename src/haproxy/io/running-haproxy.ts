@@ -33,7 +33,7 @@ const ATTACH_TIMEOUT_MS = 5000;
 const ATTACH_LOOK_MS = 25;
 /** A master that is not seen so often in a row (50 ms apart) has ended. */
 const MISSED_IS_GONE = 4;
-const MAX_BACKOFF_MS = 10_000;
+const MAX_BACKOFF_MS = 5_000;
 /** A run this long proves the configuration good: the next restart is immediate again. */
 const STEADY_MS = 2_000;
 
@@ -60,6 +60,7 @@ export class RunningHaproxy {
   #failed: { readonly digest: string; readonly refused: Refused } | undefined;
   /** From the end of one HAProxy until the next one answers: what it binds meanwhile is ours, whoever looks. */
   #restarting = false;
+  /** Or when it was tried last. */
   #startedAtMs = 0;
   #backoffMs = 0;
   #restarts = 0;
@@ -207,8 +208,8 @@ export class RunningHaproxy {
     const stale = [...(onDisk?.files.keys() ?? [])].filter((file) => !desired.files.has(file));
     await writeFiles(render.runDir, filesOf(desired), stale);
     const outcome = attach ? await this.#meetAttached(desired, onDisk === undefined) : await master.start(desired.digest, START_TIMEOUT_MS);
+    this.#startedAtMs = Date.now();
     if (outcome.ok) {
-      this.#startedAtMs = Date.now();
       if (!attach) this.#running.loaded(desired);
       this.#parts.onWorker();
       await this.#running.restoreState();
@@ -242,6 +243,7 @@ export class RunningHaproxy {
     const { master, events } = this.#parts;
     events.onFault(`HAProxy's files could not be written (${messageOf(error)}): it is started with those that are there`);
     const outcome = await master.start(digest, START_TIMEOUT_MS);
+    this.#startedAtMs = Date.now();
     const worker = outcome.ok ? await master.worker() : undefined;
     if (worker !== undefined) {
       await this.#takeOver(worker);
@@ -268,9 +270,11 @@ export class RunningHaproxy {
   async refresh(): Promise<boolean> {
     const { master, attach } = this.#parts;
     let now = await master.processes();
-    // While the master re-executes itself its socket is closed, and for a moment its command line cannot be read: one look proves nothing.
+    // While the master re-executes itself its socket is closed, and for a moment its command line cannot be read; and a machine that stood
+    // still has run out its time: one look proves nothing.
     const deadline = Date.now() + REEXEC_MS;
-    for (let missed = 0; now?.worker === undefined && this.#processes !== undefined && missed < MISSED_IS_GONE && Date.now() < deadline; ) {
+    const isExpected = (): boolean => this.#processes !== undefined || (!attach && master.left().length > 0);
+    for (let missed = 0; now?.worker === undefined && missed < MISSED_IS_GONE && Date.now() < deadline && isExpected(); ) {
       missed = this.#masterLives() ? 0 : missed + 1;
       await sleep(50);
       now = await master.processes();
@@ -288,12 +292,15 @@ export class RunningHaproxy {
     return this.#processes !== undefined && this.#parts.master.isOurs(this.#processes.master);
   }
 
-  /** Starts the last good configuration again after HAProxy ended. */
+  /** Starts the last good configuration again after HAProxy ended; one that lives after all is let be. */
   async restart(): Promise<void> {
     const { master, events } = this.#parts;
     if (this.#applied === undefined || this.#applied.config === '') return;
     if (Date.now() - this.#startedAtMs > STEADY_MS) this.#backoffMs = 0;
     if (this.#backoffMs > 0) await sleep(this.#backoffMs, undefined, { ref: false });
+    // It may not have been seen since it was started.
+    if (this.#processes?.worker === undefined) await this.refresh();
+    if (this.isAlive()) return;
     const before = this.#processes;
     // What is left of it would hold the ports' share of the traffic: SO_REUSEPORT.
     if (before !== undefined) for (const pid of [before.master, before.worker]) if (pid !== undefined) master.end(pid);

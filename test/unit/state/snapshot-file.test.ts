@@ -82,6 +82,8 @@ describe('the snapshot file', () => {
     const file = open();
     file.keep(SOME);
     await vi.waitFor(async () => expect((await open().read())?.snapshot).toEqual(SOME), { timeout: 10_000 });
+    // Its folder is synced after it can be read.
+    await vi.waitFor(() => expect(file.savedAtMs).toBeDefined(), { timeout: 10_000 });
     const { mtimeMs } = await stat(path);
     file.keep(SOME);
     await file.close();
