@@ -102,21 +102,21 @@ describe('a version of ten pods', () => {
   test('is rolled as Kubernetes does by default: no call failed, and it is said how long old pods were called', async () => {
     await Promise.all(cluster.nodes.map((node) => node.exec('rm', '-rf', CALL_LOG)));
     await shop.run(
-      server({ namespace: NAMESPACE, name: 'ten', replicas: 10, callLog: CALL_LOG, rollingUpdate: { maxSurge: '25%', maxUnavailable: '25%' } }),
-      service(NAMESPACE, 'ten'),
-      serviceRoute(NAMESPACE, 'ten', leadsTo('ten')),
+      server({ namespace: NAMESPACE, name: 'ten-pods', replicas: 10, callLog: CALL_LOG, rollingUpdate: { maxSurge: '25%', maxUnavailable: '25%' } }),
+      service(NAMESPACE, 'ten-pods'),
+      serviceRoute(NAMESPACE, 'ten', leadsTo('ten-pods')),
     );
     await onehop.untilProgrammed(NAMESPACE, 'ten');
     await Promise.all(web.map((pod) => shop.untilCallable(pod, 'http://ten/')));
-    const old = await shop.pods(NAMESPACE, 'ten');
+    const old = await shop.pods(NAMESPACE, 'ten-pods');
     expect(old).toHaveLength(10);
 
-    const watch = await watchReadiness(cluster, NAMESPACE, 'ten');
-    const target: Target = { name: 'ten', url: 'http://ten/', keepAlive: true, intervalMs: 10, timeoutMs: 10_000, namespace: NAMESPACE, versions: ['ten'] };
+    const watch = await watchReadiness(cluster, NAMESPACE, 'ten-pods');
+    const target: Target = { name: 'ten', url: 'http://ten/', keepAlive: true, intervalMs: 10, timeoutMs: 10_000, namespace: NAMESPACE, versions: ['ten-pods'] };
     const loads = await Promise.all(web.map((pod) => startMixedLoad(pod, { targets: [target, { ...target, keepAlive: false }] })));
-    await kubectl('rollout', 'restart', 'deployment/ten');
-    await untilRolledOut(cluster, 'deployment/ten', NAMESPACE);
-    await eventually('the old pods are gone', async () => (await kubectl('get', 'pods', '-l', 'app=ten', '--no-headers')).trim().split('\n').length === 10, 60_000);
+    await kubectl('rollout', 'restart', 'deployment/ten-pods');
+    await untilRolledOut(cluster, 'deployment/ten-pods', NAMESPACE);
+    await eventually('the old pods are gone', async () => (await kubectl('get', 'pods', '-l', 'app=ten-pods', '--no-headers')).trim().split('\n').length === 10, 60_000);
     const results = await Promise.all(loads.map((load) => load.stop()));
     const endedAtMs = watch.stop();
 
@@ -135,7 +135,7 @@ describe('a version of ten pods', () => {
     expect({ failures, wrong: results.flatMap(({ wrong }) => wrong) }).toEqual({ failures: [], wrong: [] });
     expect([...endedAtMs.keys()].sort()).toEqual(old.map(({ name }) => name).sort());
     expect(last.filter(({ afterMs }) => !(afterMs < LATEST_MS))).toEqual([]);
-    const after = await shop.pods(NAMESPACE, 'ten');
+    const after = await shop.pods(NAMESPACE, 'ten-pods');
     expect(after.filter(({ name }) => !results.some(({ pods }) => (pods[name] ?? 0) > 0) || old.some((pod) => pod.name === name))).toEqual([]);
   });
 });

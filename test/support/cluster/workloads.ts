@@ -87,7 +87,11 @@ function onEveryNode(namespace: string, name: string, spec: object): object {
 
 export const serviceAccount = (namespace: string, name: string): object => ({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { namespace, name } });
 
-export const serviceRoute = (namespace: string, name: string, spec: RouteSpec): object => ({ apiVersion: 'paas.io/v1', kind: 'ServiceRoute', metadata: { namespace, name }, spec });
+export function serviceRoute(namespace: string, name: string, spec: RouteSpec): object {
+  // The name would be that Service's own, as ever, and calls of it would not come to Onehop.
+  if (spec.to.some((version) => version.name === name)) throw new Error(`route ${name} leads to a Service of its own name`);
+  return { apiVersion: 'paas.io/v1', kind: 'ServiceRoute', metadata: { namespace, name }, spec };
+}
 
 /** `[version, weight]` pairs of a Percentage route. */
 export const percentage = (...weights: readonly (readonly [version: string, weight: number])[]): RouteSpec => ({
