@@ -1,7 +1,7 @@
 import { objectKey } from '../model/names.ts';
 import { problem, type Problem } from '../model/problem.ts';
 import type { Route, RouteTable } from '../model/route-table.ts';
-import { bindsOf } from './render-frontend.ts';
+import { countBinds } from './render-frontend.ts';
 
 /*
  * HAProxy does not start with more listeners and checked servers than its file limit allows, and then no route of the node changes any
@@ -15,14 +15,14 @@ const CHECK_SHARE = 0.5;
 /** Leaves out routes above the budget for listeners: every namespace keeps as many as the largest equal allowance gives it. */
 export function fitListeners(table: RouteTable, fileDescriptors: number): { readonly table: RouteTable; readonly problems: readonly Problem[] } {
   const budget = Math.floor(fileDescriptors * LISTENER_SHARE);
-  const binds = (routes: readonly Route[]): number => routes.reduce((sum, route) => sum + bindsOf(route).length, 0);
+  const binds = (routes: readonly Route[]): number => routes.reduce((sum, route) => sum + countBinds(route), 0);
   if (binds(table.routes) <= budget) return { table, problems: [] };
   const byNamespace = Map.groupBy(table.routes, (route) => route.namespace);
   const allowance = largestAllowance([...byNamespace.values()].map(binds), budget);
   const problems: Problem[] = [];
   const used = new Map<string, number>();
   const routes = table.routes.filter((route) => {
-    const sum = (used.get(route.namespace) ?? 0) + bindsOf(route).length;
+    const sum = (used.get(route.namespace) ?? 0) + countBinds(route);
     if (sum > allowance) {
       problems.push(leftOut(route, budget));
       return false;

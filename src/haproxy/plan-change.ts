@@ -73,6 +73,7 @@ export type MapStep = Extract<Step, { kind: 'replace-map' }>;
  * route: they may name a backend that comes with it, be meant for another header, or count in another unit.
  */
 export function planMaps(applied: RenderedConfig, desired: RenderedConfig): readonly MapStep[] {
+  if (applied.files === desired.files) return [];
   const reloads = applied.digest !== desired.digest;
   const changed = [...desired.files]
     .filter(([file, content]) => isLiveMap(file) && file !== IDENTITY_MAP && file !== FIRST_MAP && applied.files.has(file) && applied.files.get(file) !== content)
@@ -124,10 +125,12 @@ function isNewDenial(file: string, applied: RenderedConfig): boolean {
 
 /** The backends whose servers differ. A route that did not change has the very same ones. */
 function serverSteps(applied: RenderedConfig, desired: RenderedConfig): readonly Step[] {
-  return [...desired.servers].flatMap(([backend, wanted]): Step[] => {
+  const steps: Step[] = [];
+  for (const [backend, wanted] of desired.servers) {
     const before = applied.servers.get(backend);
-    return before !== undefined && isSameServers(before, wanted) ? [] : [{ kind: 'servers', backend, wanted }];
-  });
+    if (before === undefined || !isSameServers(before, wanted)) steps.push({ kind: 'servers', backend, wanted });
+  }
+  return steps;
 }
 
 const isSameServers = (a: WantedServers, b: WantedServers): boolean =>

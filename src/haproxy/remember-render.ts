@@ -47,13 +47,17 @@ function amend(last: Last, table: RouteTable, options: RenderOptions, memory: Ro
   if (last.checks === undefined || !isSameFrame(last.table, table)) return undefined;
   let { checks } = last;
   const servers = new Map(last.rendered.servers);
+  let isPinnedAnew = false;
   for (const [i, route] of table.routes.entries()) {
     const before = last.table.routes[i];
     if (before === undefined || before === route) continue;
     const [old, now] = [recallRoute(memory, before, options, Infinity), recallRoute(memory, route, options, Infinity)];
     if (!isDeepStrictEqual(withoutServers(before), withoutServers(route)) || !isSameButServers(old, now)) return undefined;
     checks += checksOf(route) - checksOf(before);
-    for (const [backend, wanted] of now.servers) servers.set(backend, wanted);
+    for (const [backend, wanted] of now.servers) {
+      isPinnedAnew ||= servers.get(backend)?.first !== wanted.first;
+      servers.set(backend, wanted);
+    }
   }
   if (!areAllChecked(checks, options.fileDescriptors)) return undefined;
   let config: string | undefined;
@@ -62,7 +66,7 @@ function amend(last: Last, table: RouteTable, options: RenderOptions, memory: Ro
       return (config ??= renderConfig(table, options, memory).config);
     },
     digest: last.rendered.digest,
-    files: new Map([...last.rendered.files, [FIRST_MAP, renderFirst(servers)]]),
+    files: isPinnedAnew ? new Map(last.rendered.files).set(FIRST_MAP, renderFirst(servers)) : last.rendered.files,
     servers,
     structures: last.rendered.structures,
   };

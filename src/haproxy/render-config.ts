@@ -3,7 +3,7 @@ import type { RouteTable } from '../model/route-table.ts';
 import { largestChecked } from './fit-limits.ts';
 import { FIRST_MAP, type WantedServers } from './plan-servers.ts';
 import { breakerProtocols, renderBreakerFiles, renderRefusedTable } from './render-breakers.ts';
-import { bindsOf } from './render-frontend.ts';
+import { countBinds } from './render-frontend.ts';
 import { renderDefaults, renderGlobal, renderInternal } from './render-global.ts';
 import { readMapLookups, renderMapList } from './render-map-list.ts';
 import { ACCOUNTS_MAP, HOLD_SCRIPT, IDENTITY_MAP, isLiveMap, renderHoldScript, renderIdentities } from './render-maps.ts';
@@ -35,7 +35,7 @@ export function renderConfig(table: RouteTable, options: RenderOptions, memory: 
   const checkable = table.routes.flatMap((route) => routePools(route).flatMap((pools) => pools.map(({ version }) => checkableServers(version))));
   const largest = largestChecked(checkable, options.fileDescriptors);
   const count = {
-    binds: table.routes.reduce((sum, route) => sum + bindsOf(route).length, 0),
+    binds: table.routes.reduce((sum, route) => sum + countBinds(route), 0),
     checks: checkable.reduce((sum, servers) => sum + (servers <= largest ? servers : 0), 0),
   };
   const routes = table.routes.map((route) => recallRoute(memory, route, options, largest));

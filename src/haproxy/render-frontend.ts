@@ -23,6 +23,11 @@ export function bindsOf(route: Route): readonly { readonly address: string; read
   return binds.flatMap(({ address, global }) => (address === undefined ? [] : [{ address, key: listenerKey(address, route.listen), global }]));
 }
 
+/** How many {@link bindsOf} gives: asked for each route at each change. */
+export function countBinds({ vip6, globalVip, globalVip6 }: Route): number {
+  return 1 + (vip6 === undefined ? 0 : 1) + (globalVip === undefined ? 0 : 1) + (globalVip6 === undefined ? 0 : 1);
+}
+
 /** A route's `frontend`: binds, who may call, which version. Refusals stand in the order of the contract. */
 export function renderFrontend(route: Route, options: RenderOptions): readonly string[] {
   const http = route.protocol === 'http';

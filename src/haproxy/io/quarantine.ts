@@ -11,8 +11,9 @@ export class Quarantine {
 
   /** The Problems of routes that stay out: those that are as they were. A port that was taken may be free by now. */
   async keep(routes: readonly Route[]): Promise<ReadonlyMap<string, Problem>> {
-    const now = new Map(routes.map((route) => [objectKey(route), route]));
     const kept = new Map<string, Problem>();
+    if (this.#held.size === 0) return kept;
+    const now = new Map(routes.map((route) => [objectKey(route), route]));
     for (const [key, { route: refused, problem }] of this.#held) {
       const route = now.get(key);
       const same = route !== undefined && JSON.stringify(route) === refused;

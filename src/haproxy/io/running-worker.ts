@@ -141,10 +141,11 @@ export class RunningWorker {
       }
     }
     // By what the worker has: the file that it was taken over with may be older.
-    if (this.#servers.differing(desired.servers).length === 0) return { ok: true };
+    const differing = this.#servers.differing(desired.servers);
+    if (differing.length === 0) return { ok: true };
     this.#unstored ??= 'servers';
     try {
-      await this.#bringServers(desired);
+      await this.#bringServers(differing, desired);
       return { ok: true };
     } catch (error) {
       return this.#loadInstead(desired, before, 'servers', error);
@@ -152,9 +153,9 @@ export class RunningWorker {
   }
 
   /** A connection may break in between: then by what the worker says it has. */
-  async #bringServers(desired: RenderedConfig): Promise<void> {
+  async #bringServers(differing: ReturnType<LiveServers['differing']>, desired: RenderedConfig): Promise<void> {
     try {
-      await this.#servers.bring(this.#servers.differing(desired.servers));
+      await this.#servers.bring(differing);
     } catch {
       await this.#servers.read();
       await this.#servers.bring(this.#servers.differing(desired.servers));
