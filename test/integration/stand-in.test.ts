@@ -221,7 +221,8 @@ describe('a HAProxy that does not start any more', () => {
     // Its thread and memory are given back, too.
     await until(async () => expect([await counted(agent, 'standing_in'), await counted(agent, 'stand_ins_living')]).toEqual([0, 0]));
     await steady.stop();
-    expect([steady.tally('standing').failed, steady.tally('after').failed], agent.log).toEqual([{}, {}]);
+    const failed = [steady.tally('standing').failed, steady.tally('after').failed];
+    expect(failed.every((each) => Object.keys(each).length === 0) ? [] : [agent.log, failed]).toEqual([]);
     expect(steady.tally('standing').ok).toBeGreaterThan(100);
   });
 });

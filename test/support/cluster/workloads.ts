@@ -13,7 +13,7 @@ export interface ServerPlan {
   readonly node?: string;
   readonly replicas?: number;
   readonly env?: Readonly<Record<string, string>>;
-  /** A folder of the node, made when missing, in which each pod notes the times of its calls (CALL_LOG of pod-server.mjs). */
+  /** A folder of the node, made when missing, in which each pod notes its calls (CALL_LOG of pod-server.mjs). */
   readonly callLog?: string;
   /** Default: one more than `replicas`, none fewer. */
   readonly rollingUpdate?: { readonly maxSurge: number | string; readonly maxUnavailable: number | string };
