@@ -158,7 +158,8 @@ describe('a policy at a server that lets one caller in, and nobody else, not eve
     await policy('far2', false);
     expect(served.filter(({ status, peer }) => status !== 200 || peer !== web().address)).toEqual([]);
     expect(served).toHaveLength(200);
-    for (const answer of refused) expect(answer).toMatchObject({ status: 502, reason: 'connect-failed' });
+    // On a connection that it had from before, the server's end of keep-alive is all that still comes through.
+    for (const answer of refused) expect(answer).toMatchObject({ status: 502, reason: expect.stringMatching(/^(?:connect-failed|upstream-reset)$/) });
     expect(await one(job(), FAR)).toMatchObject({ peer: job().address });
   });
 
