@@ -3,14 +3,15 @@ import http from 'node:http';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { HaproxyProxy } from '../../src/haproxy/io/haproxy-proxy.ts';
 import { openHaproxy } from '../../src/haproxy/io/open-haproxy.ts';
 import type { FinishedCall } from '../../src/haproxy/parse-log-line.ts';
 import type { Route } from '../../src/model/route-table.ts';
-import { AT_ONCE, call } from '../support/haproxy-world.ts';
+import { AT_ONCE, call as callNow } from '../support/haproxy-world.ts';
 import { aCaller, anEndpoint, aRoute, aTable, aVersion } from '../support/route-tables.ts';
-import { speak, until } from '../support/wire.ts';
+import { speak as speakNow, until } from '../support/wire.ts';
 
 const SERVERS = '127.88.50.100';
 const POD = '127.88.50.1';
@@ -25,6 +26,16 @@ const BOTH = '127.72.50.6';
 const DEAD = '127.72.50.7';
 const DEAD_TCP = '127.72.50.8';
 const EMPTY = '127.72.50.9';
+
+/** Calls begin in milliseconds of their own: of two in one, on HAProxy's two threads, the second may be told of first. */
+const inTurn =
+  <Args extends readonly unknown[], Answer>(send: (...args: Args) => Promise<Answer>) =>
+  async (...args: Args): Promise<Answer> => {
+    await sleep(2);
+    return send(...args);
+  };
+const call = inTurn(callNow);
+const speak = inTurn(speakNow);
 
 const breaker = { threshold: 1000, windowSeconds: 10, breakTimeSeconds: 30, connLimit: 0 };
 const errors = { mode: 'Errors', percent: 0 } as const;

@@ -28,7 +28,7 @@ export const PART_VARIANTS: readonly PartVariant[] = [
   { name: 'full, retries after a failed connect only', parts: FULL, edit: instead(/retry-on .*/, 'retry-on conn-failure') },
   { name: 'full less x-forwarded-for', parts: FULL, edit: without(/set-header x-forwarded-for/i) },
   { name: 'full, option forwardfor', parts: FULL, edit: instead(/http-request set-header x-forwarded-for.*/i, 'option forwardfor\n  http-request del-header x-forwarded-for') },
-  { name: 'full, address as text once per connection', parts: FULL, edit: instead(/http-request set-header x-forwarded-for.*/i, 'tcp-request connection set-var(sess.from) src,lower\n  http-request set-header x-forwarded-for %[var(sess.from)]') },
+  { name: 'full, address as text once per request', parts: FULL, edit: instead(/http-request set-header x-forwarded-for.*/i, 'http-request set-header x-forwarded-for %[src]') },
   { name: 'full, caller looked up once per connection', parts: FULL, edit: without(/http-request set-var\(sess\.caller\)/) },
   { name: 'full less calls ring', parts: FULL, edit: without(/log ring@calls|log-format "http|dontlog-normal|set-var\(txn\.reason\)/) },
   { name: 'full less token rules', parts: FULL, edit: without(/lua\.check_token|use_backend bad-token/) },

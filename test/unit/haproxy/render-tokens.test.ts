@@ -28,7 +28,7 @@ describe('rules about tokens', () => {
       '  http-request lua.check_token if { req.fhdr(X-Onehop-Token) -m found }',
       '  http-request del-header x-onehop- -m beg',
       ...CLEANING_RULES,
-      '  http-request set-header x-forwarded-for %[src]',
+      '  http-request set-header x-forwarded-for %[var(sess.from)]',
     ]);
     expect(rules(config, 'frontend shop.cart')).toEqual([
       '  http-request set-var(sess.caller) src,map_ip(maps/callers.map,@unknown)',
