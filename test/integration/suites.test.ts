@@ -1,0 +1,59 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+
+const ROOT = join(import.meta.dirname, '../..');
+const PASSES = "it('passes', () => {});";
+const FAILS = "it('fails', () => { throw new Error('always'); });";
+const AT_FIRST = "it('fails at first', () => { if (existsSync(seen)) return; writeFileSync(seen, ''); throw new Error('too early'); });";
+
+/** What decides whether a run is green, with vitest itself. */
+describe('the closing line of the tests', () => {
+  let parent: string;
+  beforeEach(async () => {
+    // Inside the project: the files import vitest.
+    parent = await mkdtemp(join(ROOT, 'node_modules/.onehop-suites-'));
+  });
+  afterEach(() => rm(parent, { recursive: true }));
+
+  /** Plays files with these texts; `seen` in them is a file of their own. */
+  async function play(texts: Readonly<Record<string, string>>, suite: string): Promise<{ readonly status: number | null; readonly lines: readonly string[] }> {
+    const folder = await mkdtemp(join(parent, 'play-'));
+    for (const [name, text] of Object.entries(texts)) {
+      const head = `import { existsSync, writeFileSync } from 'node:fs';\nimport { beforeAll, describe, it } from 'vitest';\nconst seen = ${JSON.stringify(join(folder, `${name}.seen`))};\n`;
+      await writeFile(join(folder, `${name}.test.ts`), head + text);
+    }
+    await writeFile(join(folder, 'vitest.config.ts'), `export default { test: { root: ${JSON.stringify(folder)}, include: ['*.test.ts'] } };`);
+    const main = `import { Suites } from ${JSON.stringify(join(ROOT, 'test/support/suites.ts'))};
+const suites = new Suites();
+suites.run({ what: 'these', config: ${JSON.stringify(join(folder, 'vitest.config.ts'))}${suite} });
+process.exitCode = suites.finish();`;
+    const { TEST_TOTALS: _, VITEST: __, ...env } = process.env;
+    const { status, stdout } = spawnSync('node', ['--input-type=module', '-e', main], { cwd: ROOT, encoding: 'utf8', env: { ...env, CI: 'true' } });
+    return { status, lines: stdout.split('\n').filter((line) => /^(FAILED|UNSTEADY|== once more|\d+ (passed|tests were))/.test(line)) };
+  }
+
+  it('a test that fails at first is played once more, and named at the end', async () => {
+    const { status, lines } = await play({ a: `${PASSES}\n${AT_FIRST}`, b: PASSES }, '');
+    expect(status).toBe(0);
+    expect(lines).toEqual([expect.stringMatching(/^== once more: .*a\.test\.ts$/), expect.stringMatching(/^UNSTEADY, .*a\.test\.ts: fails at first$/), '3 passed, 0 failed']);
+  });
+
+  it('a set-up that fails at first, inside a describe, leaves nothing skipped', async () => {
+    const { status, lines } = await play({ a: `describe('d', () => { beforeAll(() => { if (existsSync(seen)) return; writeFileSync(seen, ''); throw new Error('no port'); }); ${PASSES} });` }, '');
+    expect(status).toBe(0);
+    expect(lines.at(-1)).toBe('1 passed, 0 failed');
+  });
+
+  it('what fails twice failed; so does what fails at first where it has to hold every time, or in many files', async () => {
+    expect(await play({ a: `${FAILS}\n${AT_FIRST}`, b: PASSES }, '')).toMatchObject({ status: 1, lines: [expect.stringContaining('once more'), expect.stringContaining('fails at first'), expect.stringMatching(/^FAILED .*: fails$/), '2 passed, 1 failed'] });
+    expect((await play({ c: AT_FIRST }, ', strict: true')).lines.at(-1)).toBe('0 passed, 1 failed');
+    expect((await play({ d: AT_FIRST, e: AT_FIRST, f: AT_FIRST }, '')).lines.at(-1)).toBe('0 passed, 3 failed');
+  });
+
+  it('a file that cannot be loaded, and a skipped test, are errors', async () => {
+    expect((await play({ a: "import './nowhere.ts';" }, '')).lines.at(-1)).toBe('0 passed, 1 failed');
+    expect(await play({ a: PASSES, b: "it.skip('later', () => {});" }, '')).toMatchObject({ status: 1, lines: ['1 tests were skipped: in CI that is an error', '1 passed, 0 failed'] });
+  });
+});
