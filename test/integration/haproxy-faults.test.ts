@@ -29,8 +29,8 @@ describe('applying under faults', () => {
     await rm(runDir, { recursive: true, force: true });
   });
 
-  const open = async (): Promise<void> => {
-    proxy = await openHaproxy({ binary, runDir, attach: false, drainTimeoutSeconds: 5, threads: 2, pace: { gapMs: 0, mostMs: 0 } });
+  const open = async (events = {}): Promise<void> => {
+    proxy = await openHaproxy({ binary, runDir, attach: false, drainTimeoutSeconds: 5, threads: 2, pace: { gapMs: 0, mostMs: 0 }, events });
   };
   const addresses = (count: number): string[] => Array.from({ length: count }, (_, i) => `127.89.${100 + (i >> 8)}.${i & 255}`);
   const near = (count: number): Endpoint[] => addresses(count).map((address) => anEndpoint(address, 9000));
@@ -100,6 +100,27 @@ describe('applying under faults', () => {
     expect(await running()).toEqual({ servers: names(3), map: callers(2) });
     expect(proxy.status().reloads).toBe(reloads);
   }, 60_000);
+
+  it('what somebody else changed is mended although the commands of another backend are refused', async () => {
+    const faults: string[] = [];
+    await open({ onFault: (what: string) => faults.push(what) });
+    const bad = aRoute('bad', { vip: '127.90.6.2', listen: 8080, versions: [aVersion('v', near(2))] });
+    expect(await proxy.apply(table([bad, cart(near(2))]))).toEqual([]);
+    const cli = await CliSession.open(join(runDir, 'haproxy.sock'));
+    for (const server of ['shop.bad.v/127.89.100.0:9000', `${BACKEND}/127.89.100.0:9000`]) await cli.ask(`set server ${server} state maint`);
+    cli.close();
+    const relay = await openCliRelay(runDir, (command) => (command.includes(' shop.bad.v/') ? refuse : 'pass'));
+    try {
+      await proxy.repair();
+      expect((await running()).servers).toEqual(names(2));
+      expect(faults).toEqual([expect.stringMatching(/^shop\.bad\.v could not be mended: .*Permission denied/), expect.stringMatching(/; mended: shop\.cart\.v$/)]);
+    } finally {
+      await relay.close();
+    }
+    await proxy.repair();
+    expect(faults.slice(2)).toEqual([expect.stringMatching(/; mended: shop\.bad\.v$/)]);
+    expect(proxy.status()).toMatchObject({ repaired: 2, reloads: 0 });
+  });
 
   it.each<[what: string, pattern: RegExp, at: number]>([
     ['between two servers', /^add server/, 3],

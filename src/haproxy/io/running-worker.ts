@@ -227,19 +227,21 @@ export class RunningWorker {
   }
 
   /**
-   * Compares what the worker has with what is applied, and mends what differs: somebody else's command, one of ours that was lost.
-   * @returns what was mended, one word each. @throws Error when HAProxy does not answer or refuses
+   * Compares what the worker has with what is applied, and mends what differs: somebody else's command, one of ours that was lost. No backend
+   * waits for one whose commands are refused; that is told, and looked at again the next time.
+   * @returns what was mended, one word each. @throws Error when HAProxy does not answer, or refuses a map
    */
   async repair(applied: RenderedConfig): Promise<readonly string[]> {
-    const { master } = this.#parts;
+    const { master, events } = this.#parts;
     const live = await readLiveMaps(master.statsSocket, applied.files);
     const maps = [...applied.files].filter(([file, content]) => file !== FIRST_MAP && live.has(file) && live.get(file) !== content);
     for (const [file, content] of maps) await replaceMap(master.statsSocket, file, content);
     await this.#servers.read();
     const servers = this.#servers.differing(applied.servers);
-    await this.#servers.bring(servers);
+    const refused = await this.#servers.bringMost(servers);
+    for (const [backend, error] of [...refused].slice(0, 1)) events.onFault(`${backend}${refused.size > 1 ? ` and ${refused.size - 1} more` : ''} could not be mended: ${messageOf(error)}`);
     const pins = await this.#mendPins(applied.files.get(FIRST_MAP) ?? '');
-    const mended = [...maps.map(([file]) => file), ...servers.map(([backend]) => backend), ...(pins && servers.length === 0 ? [FIRST_MAP] : [])];
+    const mended = [...maps.map(([file]) => file), ...servers.flatMap(([backend]) => (refused.has(backend) ? [] : backend)), ...(pins && servers.length === 0 ? [FIRST_MAP] : [])];
     this.#repaired += mended.length;
     return mended;
   }
