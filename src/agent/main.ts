@@ -23,6 +23,7 @@ import { parseSettings } from '../settings/parse-settings.ts';
 import type { Settings } from '../settings/settings.ts';
 import { AgentState } from './agent-state.ts';
 import { BreakerControl } from './breaker-control.ts';
+import { ChangeTimes } from './change-times.ts';
 import { openClientIpWatch } from './client-ip.ts';
 import { openDnsFront } from './dns-front.ts';
 import { openHandOver } from './hand-over.ts';
@@ -73,6 +74,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   const clientIp = openClientIpWatch(settings, () => performance.now());
 
   const state = new AgentState(settings, log);
+  const changeTimes = new ChangeTimes(metrics);
   const proxyReadiness = new ProxyReadiness(readiness);
   const handOver = openHandOver(settings, readiness, process.getuid?.(), log);
   let latest: Snapshot | undefined;
@@ -98,7 +100,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
     },
     siblingServes: () => handOver.siblingServes(),
   };
-  const { proxy, checkRegexes, counters, calls, lostCalls, prepareClose } = await openProxy(settings, proxyParts, log.child({ room: 'proxy' }));
+  const { proxy, adopt, checkRegexes, counters, calls, lostCalls, prepareClose } = await openProxy(settings, proxyParts, log.child({ room: 'proxy' }));
   opened.push({ name: 'proxy', close: (remainingMs) => proxy.close({ drainMs: remainingMs, leaveRunning: settings.haproxyAttach }) });
   addAccessLogMetrics(metrics, accessLog, lostCalls);
   // Adopted, it has what was in effect last; the stored snapshot may be some seconds older, and would take back what came after it.
@@ -143,7 +145,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
             zoneName: settings.zone,
             version,
           }),
-          proxy: isAdopted && lastKnownGood.isStale(snapshot) ? { listeners: () => proxy.listeners(), apply: async () => [] } : proxy,
+          proxy: isAdopted && lastKnownGood.isStale(snapshot) ? { listeners: () => proxy.listeners(), apply: adopt } : proxy,
           saveLedger: (ledger) => ledgerFile.write(ledger),
           useTokenCodes: (codes) => tokens.verifier.setCodes(codes),
           problems: () => [...tokens.problems(), ...clientIp.problems()],
@@ -166,6 +168,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
       // What the API server has never said is no news to it.
       if (!lastKnownGood.isStale(snapshot)) source.report(snapshot, effect.table, effect.problems);
       lastKnownGood.inEffect(snapshot);
+      changeTimes.inEffect(snapshot, performance.now());
       const stuck = effect.problems.find(({ object }) => object.kind === 'Node');
       proxyReadiness.passed(stuck !== undefined && proxy.listeners().size === 0 ? problemLine(stuck) : undefined);
       readiness.done('dns');
@@ -195,8 +198,9 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   opened.push({ name: 'snapshot', close: () => lastKnownGood.close() });
   const objects = await source.listen({
     checkRegexes,
-    onSnapshot: (snapshot) => {
+    onSnapshot: (snapshot, changedAtMs) => {
       lastKnownGood.delivered();
+      changeTimes.came(snapshot, changedAtMs);
       serve(snapshot);
     },
     onWaiting: (why, refused = false) => {

@@ -2,7 +2,9 @@ import type { EmbeddedProxy } from '../embedded/io/open-embedded-proxy.ts';
 import type { HaproxyProxy } from '../haproxy/io/haproxy-proxy.ts';
 import type { CallCounts } from '../model/call-counts.ts';
 import type { CallRecord } from '../model/call-record.ts';
+import type { Problem } from '../model/problem.ts';
 import type { CheckRegexes, Proxy } from '../model/proxy.ts';
+import type { RouteTable } from '../model/route-table.ts';
 import type { OnTokensChanged, VerifyToken } from '../model/token.ts';
 
 /** Who verifies callers' tokens, and says when all verdicts are void. */
@@ -28,6 +30,8 @@ export interface NodeProxy {
   readonly proxy: Proxy;
   /** Judges a tenant's regular expressions as this proxy will run them. */
   readonly checkRegexes: CheckRegexes;
+  /** HAProxy was adopted and has this table or a newer one: it stays as it is, and what stands in for it serves this. */
+  readonly adopt: (table: RouteTable) => Promise<readonly Problem[]>;
   /** Names and values for metrics, a fixed small set. */
   readonly counters: () => Readonly<Record<string, number>>;
   /** What it has counted of calls. */

@@ -60,6 +60,7 @@ async function openNative(settings: Settings, parts: ProxyParts, log: Logger, ho
   return {
     proxy,
     look: () => proxy.look(),
+    adopt: async () => [],
     prepareClose: () => {},
     checkRegexes: openRegexCheck(settings.haproxyBin),
     counters: () => {
@@ -87,6 +88,7 @@ async function openEmbedded({ tokenHeader }: Settings, parts: ProxyParts, log: L
   });
   return {
     proxy,
+    adopt: async () => [],
     prepareClose: () => {},
     checkRegexes: checkForEmbedded,
     counters: () => {

@@ -16,8 +16,8 @@ import type { Settings } from '../settings/settings.ts';
 
 export interface SourceListener {
   readonly checkRegexes: CheckRegexes;
-  /** Each Snapshot that differs from the one before. */
-  readonly onSnapshot: (snapshot: Snapshot) => void;
+  /** Each Snapshot that differs from the one before, and when the oldest of its changes was heard of (`performance.now()`). */
+  readonly onSnapshot: (snapshot: Snapshot, changedAtMs: number) => void;
   /** As long as there is none: one line that says why. `refused`: the source answers and denies; waiting alone does not mend that. */
   readonly onWaiting: (why: string, refused?: boolean) => void;
   readonly onError: (error: Error) => void;

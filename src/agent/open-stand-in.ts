@@ -51,6 +51,7 @@ export async function openStandIn({ settings, parts, log, openHaproxy, openSubst
   isStanding = () => proxy.kind === 'embedded';
   return {
     proxy,
+    adopt: (table) => proxy.adopt(table),
     checkRegexes: haproxy.checkRegexes,
     counters: () => {
       const { times, living } = proxy.status();

@@ -1,5 +1,5 @@
 // Invariants:
-// - HAProxy is always brought to the newest table; its answer is waited for only while nothing stands in for it.
+// - HAProxy is always brought to the newest table that was applied; its answer is waited for only while nothing stands in for it.
 // - At most one embedded proxy stands in; earlier ones only drain. None begins after `keepOut`.
 // - Whether one stands in is decided in `#look` alone, one look at a time.
 import type { Logger } from '../daemon/io/logger.ts';
@@ -86,12 +86,20 @@ export class StandIn implements Proxy {
     const newer = table !== this.#table;
     this.#table = table;
     if (newer) this.#overtake.abort();
-    if (!this.#out) this.#timer ??= setInterval(() => this.#lookAgain(), LOOK_MS).unref();
+    this.#watch();
     const brought = this.#standing === undefined || this.#parts.attach || performance.now() >= this.#retry.atMs ? this.#bring(overtaken) : undefined;
     await Promise.race([brought, this.#began.promise]);
     const standing = this.#standing;
     if (standing === undefined) return [...((await brought) ?? this.#haproxyProblems), ...this.#failedProblem(table)];
     return [this.#notice(table, standing.why), ...(await standing.proxy.apply(table))];
+  }
+
+  /** HAProxy was adopted and has `table` or a newer one: it is not brought to it. What has to stand in for it serves it. */
+  async adopt(table: RouteTable): Promise<readonly Problem[]> {
+    this.#table = table;
+    this.#watch();
+    const standing = this.#standing;
+    return standing === undefined ? this.#failedProblem(table) : [this.#notice(table, standing.why), ...(await standing.proxy.apply(table))];
   }
 
   listeners(): ReadonlySet<string> {
@@ -163,6 +171,10 @@ export class StandIn implements Proxy {
       if (table === this.#table) throw error;
       return undefined;
     }
+  }
+
+  #watch(): void {
+    if (!this.#out) this.#timer ??= setInterval(() => this.#lookAgain(), LOOK_MS).unref();
   }
 
   #lookAgain(): void {

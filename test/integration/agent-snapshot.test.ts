@@ -63,6 +63,7 @@ describe('an agent whose source is away', { timeout: 400_000 }, () => {
     await until(async () => expect(await vipOf('late')).not.toBe(''));
     const vip = await vipOf('late');
     await until(() => served(vip));
+    expect((await get('/metrics')).body).toMatch(/^onehop_change_seconds_count [1-9]/m);
     await first.stop('SIGKILL');
 
     copyFileSync(older, stored);

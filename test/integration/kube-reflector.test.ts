@@ -34,18 +34,23 @@ async function open(handler: Handler, timing: object = {}) {
   server = await openFakeApiServer(handler);
   client = openApiClient(server.access, { userAgent: 'test', timeoutMs: 2_000 });
   const told: string[][] = [];
+  /** How long the first of what was told had waited, ms. */
+  const waited: number[] = [];
   const troubles: Trouble[] = [];
   reflector = openReflector<string>({
     client,
     path: PATH,
     slim: (raw) => String(raw['value']),
-    onChange: (dirty) => void told.push([...dirty].sort()),
+    onChange: (dirty, sinceMs) => {
+      told.push([...dirty].sort());
+      waited.push(performance.now() - sinceMs);
+    },
     onTrouble: (trouble) => void troubles.push(trouble),
     timing: { ...TIMING, ...timing },
   });
   const one = reflector;
   const value = (name: string) => one.items().get(`shop/${name}`);
-  return { told, troubles, value, lists: () => server.requests.filter((line) => !line.includes('watch=true')).length, one };
+  return { told, waited, troubles, value, lists: () => server.requests.filter((line) => !line.includes('watch=true')).length, one };
 }
 
 /** Lists `a` at 10; each watch gets its number, from 1. */
@@ -60,6 +65,21 @@ function watching(watch: (nr: number, request: URL, write: (text: string) => voi
     }
   };
 }
+
+test('changes that are told together come with the time of the first of them', async () => {
+  const { told, waited } = await open(
+    watching((_, __, write) => {
+      write(fakeEvent('ADDED', fakeObject('b', 11, '1')));
+      setTimeout(() => write(fakeEvent('ADDED', fakeObject('c', 12, '1'))), 250);
+    }),
+    { coalesceMs: 500 },
+  );
+  await eventually('both told', async () => told.length === 2);
+  expect(told).toEqual([['shop/a'], ['shop/b', 'shop/c']]);
+  // The list was told less than 500 ms before b came, and c came 250 ms after it.
+  expect(waited[1]).toBeGreaterThan(240);
+  expect(waited[0]).toBeLessThan(240);
+});
 
 describe('lists', () => {
   test('pages follow each other; an empty page is a page', async () => {

@@ -1,6 +1,6 @@
 import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, connect, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
@@ -271,6 +271,27 @@ describe('a HAProxy of another supervisor', () => {
     await long.echoes('still here');
     await steady.stop();
     expect([steady.tally('standing').failed, steady.tally('after').failed]).toEqual([{}, {}]);
+  });
+
+  it('that an agent adopted while its source was away is stood in for with the stored snapshot', { timeout: 300_000 }, async () => {
+    const folders = newFolders();
+    const supervisor = launch(folders.run);
+    const { agent, cart } = await serveRoutes(folders, ['--haproxy-attach']);
+    await until(() => expect(existsSync(join(folders.state, 'snapshot.jsonl'))).toBe(true));
+    await agent.stop('SIGKILL');
+    renameSync(folders.objects, `${folders.objects}.away`);
+    const second = startAgent(folders, ['--haproxy-attach']);
+    await until(async () => expect(await admin(second, '/readyz')).toMatchObject({ status: 200, body: expect.stringMatching(/serving the snapshot/) }));
+    expect(await callAt(cart)).toMatchObject({ status: 200 });
+
+    await supervisor.end();
+    await second.until('the stand-in', ({ proxy }) => proxy === 'embedded', 60_000);
+    expect(await callAt(cart)).toMatchObject({ status: 200 });
+    expect((await admin(second, '/readyz')).body).toMatch(/stands in/);
+
+    launch(folders.run);
+    await second.until('HAProxy', ({ proxy }) => proxy === 'haproxy', 90_000);
+    expect(await callAt(cart)).toMatchObject({ status: 200 });
   });
 
   it('is not stood in for with --proxy haproxy', { timeout: 300_000 }, async () => {

@@ -14,9 +14,9 @@ export interface FolderSourceOptions {
   readonly checkRegexes?: CheckRegexes;
   /**
    * Called with each Snapshot that differs from the one before, the first time before `openFolderSource` resolves, unless the path
-   * cannot be read: what nobody has seen yet must not be taken for empty.
+   * cannot be read: what nobody has seen yet must not be taken for empty. `changedAtMs`: when the change was seen (`performance.now()`).
    */
-  readonly onSnapshot: (snapshot: Snapshot) => void;
+  readonly onSnapshot: (snapshot: Snapshot, changedAtMs: number) => void;
   /** Called by each scan as long as the path has never been read: one line that says why. */
   readonly onWaiting?: (why: string) => void;
   /** What hinders watching or checking; reading itself tells its troubles as Problems. */
@@ -66,7 +66,7 @@ export async function openFolderSource(options: FolderSourceOptions): Promise<Fo
 
   /** A change was seen: wait for silence, but not for ever. */
   const touched = (): void => {
-    const nowMs = Date.now();
+    const nowMs = performance.now();
     burstSinceMs ??= nowMs;
     scanIn(Math.max(0, Math.min(QUIET_MS, burstSinceMs + LATEST_MS - nowMs)), burstSinceMs + LATEST_MS <= nowMs);
   };
@@ -75,6 +75,7 @@ export async function openFolderSource(options: FolderSourceOptions): Promise<Fo
 
   const scan = async (): Promise<void> => {
     if (closed) return;
+    const changedAtMs = burstSinceMs ?? performance.now();
     burstSinceMs = undefined;
     dueMs = Infinity;
     const { snapshot, changed, listing, againMs } = await reader.scan(Date.now());
@@ -84,7 +85,7 @@ export async function openFolderSource(options: FolderSourceOptions): Promise<Fo
     const unreadable = everRead ? undefined : listing.unreadable.find((one) => one.path === path);
     everRead = unreadable === undefined;
     if (unreadable !== undefined) options.onWaiting?.(problemLine(unreadable.problem));
-    else if (changed) onSnapshot(snapshot);
+    else if (changed) onSnapshot(snapshot, changedAtMs);
     scanIn(rescanMs);
     if (againMs !== undefined) scanIn(againMs);
     if (opened) scanIn(QUIET_MS);

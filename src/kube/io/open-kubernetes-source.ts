@@ -23,8 +23,11 @@ export interface KubernetesSourceOptions {
   readonly systemNamespace: string;
   /** Asked for each regular expression once. */
   readonly checkRegexes?: CheckRegexes;
-  /** Called with each Snapshot that differs from the one before; the first time when every resource was listed. */
-  readonly onSnapshot: (snapshot: Snapshot) => void;
+  /**
+   * Called with each Snapshot that differs from the one before; the first time when every resource was listed. `changedAtMs`: when the
+   * oldest of its changes was heard of (`performance.now()`).
+   */
+  readonly onSnapshot: (snapshot: Snapshot, changedAtMs: number) => void;
   /** Called as long as there is no Snapshot: one line that says why, with the remedy. `refused`: the API server answered and denied. */
   readonly onWaiting?: (why: string, refused: boolean) => void;
   /** Troubles with the API server, each kind once a minute at most; the last state stays in use. */
@@ -81,6 +84,8 @@ class ClusterSource implements KubernetesSource {
   readonly #looked = new Map<string, ParsedObject>();
   readonly #pending = new Map<Kind, Map<string, ParsedObject | undefined>>();
   #codesChanged = false;
+  /** Since when something waits for the next build. */
+  #changedAtMs: number | undefined;
   readonly #waiting = new Map<Resource, string>();
   readonly #toldAtMs = new Map<string, number>();
   #last: Snapshot | undefined;
@@ -127,10 +132,10 @@ class ClusterSource implements KubernetesSource {
       path,
       query: { fieldSelector },
       slim: parse,
-      onChange: (dirty) => {
+      onChange: (dirty, sinceMs) => {
         for (const key of dirty) this.#note(kind, key, reflector.items().get(key) ?? (kind === 'Pod' ? this.#looked.get(key) : undefined));
         this.#waiting.delete(resource);
-        this.#schedule();
+        this.#schedule(sinceMs);
       },
       onTrouble: (trouble) => this.#wait(resource, trouble),
       ...(timing === undefined ? {} : { timing }),
@@ -146,10 +151,10 @@ class ClusterSource implements KubernetesSource {
       path: resource.path,
       query: { fieldSelector: resource.fieldSelector },
       slim: parsePublishedCodes,
-      onChange: () => {
+      onChange: (_, sinceMs) => {
         this.#codesChanged = true;
         this.#waiting.delete(resource);
-        this.#schedule();
+        this.#schedule(sinceMs);
       },
       onTrouble: (trouble) => this.#wait(resource, trouble),
       ...(timing === undefined ? {} : { timing }),
@@ -176,7 +181,7 @@ class ClusterSource implements KubernetesSource {
       else this.#looked.set(key, pod);
       if (!this.#isOwnPod(key)) this.#note('Pod', key, pod);
     }
-    this.#schedule();
+    this.#schedule(performance.now());
   }
 
   #isOwnPod(key: string): boolean {
@@ -184,7 +189,8 @@ class ClusterSource implements KubernetesSource {
     return false;
   }
 
-  #schedule(): void {
+  #schedule(sinceMs: number): void {
+    this.#changedAtMs = Math.min(sinceMs, this.#changedAtMs ?? Infinity);
     if (this.#closed || this.#building !== undefined || ![...this.#reflectors.values(), this.#codes].every(({ synced }) => synced)) return;
     this.#building = this.#build();
   }
@@ -201,10 +207,13 @@ class ClusterSource implements KubernetesSource {
         this.#codesChanged = false;
         const refused = await this.#regexes.ask(this.#content.patterns());
         if (this.#closed) return;
+        const changedAtMs = this.#changedAtMs ?? performance.now();
+        // What is pending by now may have come before or after; it counts from the earlier time.
+        if (this.#pending.size === 0 && !this.#codesChanged) this.#changedAtMs = undefined;
         const snapshot = this.#content.build(refused, resourceVersion);
         if (snapshot === this.#last) continue;
         this.#last = snapshot;
-        this.#options.onSnapshot(snapshot);
+        this.#options.onSnapshot(snapshot, changedAtMs);
       }
     } catch (error) {
       this.#options.onError(error instanceof Error ? error : new Error(String(error)));

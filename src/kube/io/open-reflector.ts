@@ -24,8 +24,11 @@ export interface ReflectorOptions<T> {
   readonly query?: Query;
   /** What is kept of an object; everything else of it is let go at once. */
   readonly slim: Slim<T>;
-  /** Keys (`namespace/name`, or `name`) that appeared, changed or went: told after 5 ms, and every 20 ms at most. */
-  readonly onChange: (dirty: ReadonlySet<string>) => void;
+  /**
+   * Keys (`namespace/name`, or `name`) that appeared, changed or went: told after 5 ms, and every 20 ms at most. `sinceMs`: when the first
+   * of them was heard of (`performance.now()`).
+   */
+  readonly onChange: (dirty: ReadonlySet<string>, sinceMs: number) => void;
   /** Each failed attempt, and when the next one is made. What it or `onChange` throws is dropped. */
   readonly onTrouble?: (trouble: Trouble) => void;
   readonly timing?: Partial<ReflectorTiming>;
@@ -108,6 +111,7 @@ class ListWatch<T> implements Reflector<T> {
   #known: string | undefined;
   #told: string | undefined;
   #dirty = new Set<string>();
+  #dirtySinceMs = 0;
   #timer: NodeJS.Timeout | undefined;
   #flushedAtMs = -Infinity;
   #page = PAGE;
@@ -280,7 +284,10 @@ class ListWatch<T> implements Reflector<T> {
 
   /** A key has to be told: from the first one on, what is known runs ahead of what is told. */
   #note(key: string): void {
-    if (this.#dirty.size === 0) this.#told = this.#known;
+    if (this.#dirty.size === 0) {
+      this.#told = this.#known;
+      this.#dirtySinceMs = performance.now();
+    }
     this.#dirty.add(key);
   }
 
@@ -294,7 +301,8 @@ class ListWatch<T> implements Reflector<T> {
     this.#flushedAtMs = performance.now();
     const dirty = this.#dirty;
     this.#dirty = new Set();
-    this.#tell(() => this.#options.onChange(dirty));
+    const sinceMs = dirty.size === 0 ? this.#flushedAtMs : this.#dirtySinceMs;
+    this.#tell(() => this.#options.onChange(dirty, sinceMs));
   }
 
   /** Calls a listener; what it throws is its own matter. */

@@ -187,6 +187,22 @@ describe('nothing stands in', () => {
     expect(substitutes).toEqual([]);
   });
 
+  it('that was adopted as it is: not brought to a table that may be older, but stood in for with it', async () => {
+    const { haproxy, substitutes, proxy, pass, fall, rise } = world({ attach: true });
+    expect(await proxy.adopt(table)).toEqual([]);
+    await pass(10_000);
+    expect(haproxy.applied).toEqual([]);
+    await fall();
+    expect([proxy.kind, substitutes[0]?.applied, haproxy.applied]).toEqual(['embedded', [table], []]);
+    expect(await proxy.adopt(table)).toMatchObject([{ code: 'standing-in' }]);
+    // What it is started with again is written by nobody else.
+    await rise();
+    expect([proxy.kind, haproxy.applied]).toEqual(['haproxy', [table]]);
+    const newest = aTable([route]);
+    expect(await proxy.apply(newest)).toEqual([]);
+    expect(haproxy.applied.at(-1)).toBe(newest);
+  });
+
   it('that can open no port: said once, tried again later, and gone when HAProxy is back', async () => {
     const { said, state, substitutes, proxy, pass, fall, rise } = world();
     await proxy.apply(table);
