@@ -98,7 +98,9 @@ export class Suites {
     rmSync(reportPath, { force: true });
     const vitest = ['npx', 'vitest', 'run', '--config', config, '--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`, ...files];
     const [program = '', ...args] = [...within, ...vitest];
-    const { status } = spawnSync(program, args, { stdio: 'inherit', env: { ...process.env, ...env } });
+    // Hundreds of processes are started from the same sources: each compiles them in half the time after the first.
+    const compiled = { NODE_COMPILE_CACHE: join(this.#folder, 'compiled') };
+    const { status } = spawnSync(program, args, { stdio: 'inherit', env: { ...compiled, ...process.env, ...env } });
     const report = readJson(reportPath) as Report | undefined;
     const played = (report?.testResults ?? []).map(playedFile);
     if (report === undefined) played.push(broken(what, 'ended without a report'));

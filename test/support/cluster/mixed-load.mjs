@@ -28,7 +28,7 @@ async function callAgainAndAgain({ name, url, headers = {}, keepAlive, intervalM
   const agent = openConnections(url, keepAlive);
   while (!stopping.signal.aborted) {
     const [atMs, startedAt] = [Date.now(), performance.now()];
-    const answer = await call(url, { agent, headers, timeoutMs });
+    const answer = await call(url, { agent, headers: { ...headers, 'x-sent-at': atMs }, timeoutMs });
     const tookMs = Math.round(performance.now() - startedAt);
     result.calls++;
     result.maxMs = Math.max(result.maxMs, tookMs);

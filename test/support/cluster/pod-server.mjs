@@ -2,7 +2,8 @@
 //
 // Environment: POD_NAME, POD_NAMESPACE, NODE_NAME, VERSION (all repeated in answers); PORT (8080); TLS_PORT and ECHO_PORT (off);
 // DRAIN_MS (2000): how long it goes on serving after SIGTERM; CALL_LOG (off): a folder, in which it notes each call (not /ready)
-// in the file POD_NAME, one a line: ms since 1970, `proxied` or, without X-Forwarded-For, `direct`.
+// in the file POD_NAME, one a line: ms since 1970, the same as the caller sent it in X-Sent-At (0: it did not), `proxied` or, without
+// X-Forwarded-For, `direct`.
 //
 // GET /...               200 {pod, namespace, node, version, from, path, headers}; ?headers=a,b: those of the request
 // GET /status/503        that status
@@ -49,7 +50,7 @@ function answer(request, response) {
   request.resume();
   const url = new URL(request.url, 'http://pod');
   const [, what, argument] = url.pathname.split('/');
-  if (CALL_LOG !== undefined && what !== 'ready') appendFileSync(`${CALL_LOG}/${POD_NAME}`, `${Date.now()} ${request.headers['x-forwarded-for'] === undefined ? 'direct' : 'proxied'}\n`);
+  if (CALL_LOG !== undefined && what !== 'ready') appendFileSync(`${CALL_LOG}/${POD_NAME}`, `${Date.now()} ${Number(request.headers['x-sent-at'] ?? 0)} ${request.headers['x-forwarded-for'] === undefined ? 'direct' : 'proxied'}\n`);
   if (isDraining) response.setHeader('connection', 'close');
   response.setHeader('x-pod', POD_NAME);
   if (what === 'status') return send(response, Number(argument), describe(request, url));
