@@ -58,6 +58,13 @@ async function untilAllAreServed(): Promise<void> {
   await Promise.all(web.map((pod) => shop.untilCallable(pod, 'http://cart/')));
 }
 
+/** Of the main threads of all agents: time on a processor, and time in which they could have run but had none (proc(5), schedstat). */
+async function processorTimes(): Promise<{ readonly ranMs: number; readonly waitedMs: number }> {
+  const lines = await Promise.all(cluster.nodes.map(async (node) => (await node.exec('sh', '-c', 'cat /proc/$(pgrep -of "[o]nehop.mjs agent")/schedstat')).stdout.split(' ').map(Number)));
+  const sum = (place: number): number => Math.round(lines.reduce((total, numbers) => total + (numbers[place] ?? 0), 0) / 1e6);
+  return { ranMs: sum(0), waitedMs: sum(1) };
+}
+
 describe('the workload', () => {
   test('it is scaled to 0 and back: 503 no-endpoints while there is none', async () => {
     let goneAt = '';
@@ -113,6 +120,7 @@ describe('a version of ten pods', () => {
     expect(old).toHaveLength(10);
 
     const watch = await watchReadiness(cluster, NAMESPACE, 'ten-pods');
+    const timesBefore = await processorTimes();
     const target: Target = { name: 'ten', url: 'http://ten/', keepAlive: true, intervalMs: 10, timeoutMs: 10_000, namespace: NAMESPACE, versions: ['ten-pods'] };
     // By the Service's own name: without Onehop, through kube-proxy.
     const direct: Target = { ...target, name: 'ten-pods', url: 'http://ten-pods/', keepAlive: false };
@@ -122,6 +130,7 @@ describe('a version of ten pods', () => {
     await eventually('the old pods are gone', async () => (await kubectl('get', 'pods', '-l', 'app=ten-pods', '--no-headers')).trim().split('\n').length === 10, 60_000);
     const results = await Promise.all(loads.map((load) => load.stop()));
     const endedAtMs = watch.stop();
+    const timesAfter = await processorTimes();
 
     const calls = await Promise.all(old.map(async ({ name, node }) => ({ name, lines: (await cluster.node(node).exec('cat', `${CALL_LOG}/${name}`)).stdout.split('\n') })));
     /** ms from the end of each pod to its last call of this kind, as it came or as it was sent; a pod that nobody called so has none. */
@@ -138,7 +147,8 @@ describe('a version of ten pods', () => {
     process.stdout.write(
       `rollouts: ${cluster.fabric}, 10 pods rolled under load: ${results.reduce((sum, { calls: count }) => sum + count, 0)} calls, ${failed.length} failed; the last call of each old pod, after it had stopped being ready: ` +
         `${last.join(' ')} ms (aim ${NEWS_MS}: met by ${last.filter((afterMs) => afterMs <= NEWS_MS).length}; the slowest call took ${Math.max(...results.map(({ maxMs }) => maxMs))} ms), sent at ${lastSent.join(' ')} ms; ` +
-        `through kube-proxy at the same time: ${lastDirect.join(' ')} ms, ${failedDirect.length} failed\n`,
+        `through kube-proxy at the same time: ${lastDirect.join(' ')} ms, ${failedDirect.length} failed; ` +
+        `the agents' main threads ran for ${timesAfter.ranMs - timesBefore.ranMs} ms and waited for a processor for ${timesAfter.waitedMs - timesBefore.waitedMs} ms\n`,
     );
     expect({ failed, wrong: results.flatMap(({ wrong }) => wrong) }).toEqual({ failed: [], wrong: [] });
     expect([...endedAtMs.keys()].sort()).toEqual(old.map(({ name }) => name).sort());
