@@ -12,7 +12,8 @@ import type { CallCounts, CallLoadOptions } from '../support/bench/change/call-l
 import { describeFigures, describeVerdict, judge, PHASE_COLUMNS, tabulatePhases, type ChangeResult, type PhaseResult } from '../support/bench/change/change-result.ts';
 import { DnsLoad } from '../support/bench/change/dns-load.ts';
 import { EffectProbe } from '../support/bench/change/effect-probe.ts';
-import type { ToldToServers } from '../support/bench/change/pod-servers.ts';
+import type { ToldByServers, ToldToServers } from '../support/bench/change/pod-servers.ts';
+import { rollPods, type RollingUpdateResult } from '../support/bench/change/rolling-update.ts';
 import { must } from '../support/lab/run.ts';
 import { fillPlace, renderColumns, renderTable } from '../support/bench/performance-page.ts';
 import { churn, type Change } from '../support/synthetic/churn.ts';
@@ -21,8 +22,8 @@ import { kubeconfigFor, serveCluster, type ServedCluster } from '../support/synt
 import { writeFolder, writeNamespace } from '../support/synthetic/write-folder.ts';
 
 /**
- * `npm run bench:change`: one agent with its HAProxy on loopback while endpoints come and go under load, then while a second generation takes
- * over, then from its snapshot. Exits 1 when a must is broken. docs/performance.md says what is measured and how.
+ * `npm run bench:change`: one agent with its HAProxy on loopback while endpoints come and go under load, while versions are rolled, while a
+ * second generation takes over, then from its snapshot. Exits 1 when a must is broken. docs/performance.md says what is measured and how.
  */
 const HELP = `npm run bench:change -- [options]        (takes about 3 minutes)
   --routes N         of two versions each (default 1000)
@@ -152,6 +153,11 @@ async function bench(): Promise<ChangeResult> {
   const churning = await phase('churn', () => changes.run());
   const elapsed = (performance.now() - begunMs) / 1000;
   const [agent, haproxy, agentCpu] = [await first.agentMemory(), await first.haproxy(), await first.agentCpu()];
+
+  let rollingUpdate: RollingUpdateResult = { calls: 0, failed: 0, lastCallsMs: [] };
+  const rolling = await phase('rolling update', async () => {
+    rollingUpdate = await rollPods({ cluster, tell: (change) => source.tell(change), servers, vipOf, port: HTTP_PORT, pause });
+  });
   const reloads = (await first.reloads()) - reloadsBefore;
 
   const second = node();
@@ -162,19 +168,20 @@ async function bench(): Promise<ChangeResult> {
   });
 
   servers.send('count' satisfies ToldToServers);
-  const [late] = (await once(servers, 'message')) as [number];
+  const [{ late }] = (await once(servers, 'message')) as [ToldByServers];
   await second.stop();
   await source.goAway();
   const third = node();
   const startFromSnapshotMs = await third.start();
   say(`from the snapshot: ready after ${startFromSnapshotMs.toFixed(0)} ms`);
   return {
-    phases: [quiet, churning, handOver],
+    phases: [quiet, churning, rolling, handOver],
     reloads,
     changes: changes.count,
     effectsMs: changes.effectsMs.toSorted((a, b) => a - b),
     unseen: changes.unseen,
     late,
+    rollingUpdate,
     cpu: { seconds: elapsed, agent: agentCpu - agentBefore, haproxy: haproxy.cpu - haproxyBefore },
     memory: { agent: agent.rss, agentOwn: agent.own, agentPeak: agent.peak, haproxy: haproxy.rss },
     startMs,
@@ -185,7 +192,7 @@ async function bench(): Promise<ChangeResult> {
 /** Where the agent has its objects from. */
 interface BenchSource {
   readonly flags: { readonly source: string; readonly kubeconfig?: string };
-  tell(change: Change): void;
+  tell(change: Pick<Change, 'object'>): void;
   /** From now on it does not answer. */
   goAway(): Promise<void>;
   close(): Promise<void>;

@@ -7,7 +7,7 @@ import type { SyntheticCluster, SyntheticKind, SyntheticObject } from './cluster
 export interface ServedCluster {
   readonly url: string;
   /** Tells everybody who watches of a change. */
-  tell(change: Change): void;
+  tell(change: Pick<Change, 'object'>): void;
   close(): Promise<void>;
 }
 
