@@ -115,6 +115,11 @@ export class SpillServer {
     for (const answer of this.#held.splice(0, count)) answer();
   }
 
+  /** Answers the call that came last. */
+  releaseLast(): void {
+    this.#held.pop()?.();
+  }
+
   forget(): void {
     this.release();
     this.reached = this.most = this.connections = 0;
