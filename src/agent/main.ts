@@ -14,6 +14,7 @@ import { Metrics } from '../daemon/metrics.ts';
 import { Readiness } from '../daemon/readiness.ts';
 import { SerialRunner } from '../daemon/serial-runner.ts';
 import { CodedError, messageOf } from '../model/coded-error.ts';
+import { isUnapplied } from '../haproxy/describe-refusal.ts';
 import { problemLine } from '../model/problem.ts';
 import { listenerKey } from '../model/proxy.ts';
 import type { Snapshot } from '../model/snapshot.ts';
@@ -74,7 +75,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
   const clientIp = openClientIpWatch(settings, () => performance.now());
 
   const state = new AgentState(settings, log);
-  const changeTimes = new ChangeTimes(metrics);
+  const changeTimes = new ChangeTimes(metrics, () => performance.now());
   const proxyReadiness = new ProxyReadiness(readiness);
   const handOver = openHandOver(settings, readiness, process.getuid?.(), log);
   let latest: Snapshot | undefined;
@@ -168,7 +169,7 @@ async function start(settings: Settings, version: string, log: Logger, opened: C
       // What the API server has never said is no news to it.
       if (!lastKnownGood.isStale(snapshot)) source.report(snapshot, effect.table, effect.problems);
       lastKnownGood.inEffect(snapshot);
-      changeTimes.inEffect(snapshot, performance.now());
+      if (!effect.problems.some(isUnapplied)) changeTimes.inEffect(snapshot, performance.now());
       const stuck = effect.problems.find(({ object }) => object.kind === 'Node');
       proxyReadiness.passed(stuck !== undefined && proxy.listeners().size === 0 ? problemLine(stuck) : undefined);
       readiness.done('dns');

@@ -30,7 +30,7 @@ export interface NodeProxy {
   readonly proxy: Proxy;
   /** Judges a tenant's regular expressions as this proxy will run them. */
   readonly checkRegexes: CheckRegexes;
-  /** HAProxy was adopted and has this table or a newer one: it stays as it is, and what stands in for it serves this. */
+  /** HAProxy was adopted and has this table or a newer one: it stays as it is, and what has to stand in for it serves this. */
   readonly adopt: (table: RouteTable) => Promise<readonly Problem[]>;
   /** Names and values for metrics, a fixed small set. */
   readonly counters: () => Readonly<Record<string, number>>;

@@ -24,8 +24,8 @@ export interface OpenStandInParts {
  */
 export async function openStandIn({ settings, parts, log, openHaproxy, openSubstitute }: OpenStandInParts): Promise<NodeProxy> {
   const substitutes = new Substitutes(parts.onTokensChanged, openSubstitute);
-  let isStanding = (): boolean => false;
-  const haproxy = await openHaproxy(() => isStanding());
+  let holdsRestarts = (): boolean => false;
+  const haproxy = await openHaproxy(() => holdsRestarts());
   let uid: number | undefined;
   /** HAProxy's sockets and ours can be side by side if they are one user's. Its own is seen while its socket is there. */
   const obstacle = async (): Promise<string | undefined> => {
@@ -48,14 +48,14 @@ export async function openStandIn({ settings, parts, log, openHaproxy, openSubst
     drainMs: settings.drainTimeoutSeconds * 1000,
     timing: STAND_IN_TIMING,
   });
-  isStanding = () => proxy.kind === 'embedded';
+  holdsRestarts = () => proxy.holdsRestarts;
   return {
     proxy,
     adopt: (table) => proxy.adopt(table),
     checkRegexes: haproxy.checkRegexes,
     counters: () => {
       const { times, living } = proxy.status();
-      return { ...haproxy.counters(), standing_in: isStanding() ? 1 : 0, stand_ins: times, stand_ins_living: living };
+      return { ...haproxy.counters(), standing_in: proxy.kind === 'embedded' ? 1 : 0, stand_ins: times, stand_ins_living: living };
     },
     calls: async () => sum(await haproxy.calls(), ...substitutes.calls()),
     lostCalls: () => haproxy.lostCalls() + substitutes.lostCalls(),

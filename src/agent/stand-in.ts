@@ -57,6 +57,8 @@ export class StandIn implements Proxy {
   #overtake = new AbortController();
   #haproxyProblems: readonly Problem[] = [];
   #inStepAtMs: number | undefined;
+  /** The table is the one that HAProxy was adopted with: it has that or a newer one, in memory and on disk. */
+  #adopted = false;
   #retry = { atMs: 0, pauseMs: 0 };
   #failed: { readonly why: string; readonly againAtMs: number } | undefined;
   #obstacle: string | undefined;
@@ -77,6 +79,11 @@ export class StandIn implements Proxy {
     return this.#standing === undefined ? 'haproxy' : 'embedded';
   }
 
+  /** HAProxy is started by `apply` alone, with the newest table. One that was adopted starts with the files that it had. */
+  get holdsRestarts(): boolean {
+    return this.#standing !== undefined && !this.#adopted;
+  }
+
   /** How often one has stood in, and how many live: the one that does, and those that drain. */
   status(): { readonly times: number; readonly living: number } {
     return { times: this.#times, living: this.#draining.size + (this.#standing === undefined ? 0 : 1) };
@@ -85,6 +92,7 @@ export class StandIn implements Proxy {
   async apply(table: RouteTable, overtaken?: AbortSignal): Promise<readonly Problem[]> {
     const newer = table !== this.#table;
     this.#table = table;
+    this.#adopted = false;
     if (newer) this.#overtake.abort();
     this.#watch();
     const brought = this.#standing === undefined || this.#parts.attach || performance.now() >= this.#retry.atMs ? this.#bring(overtaken) : undefined;
@@ -94,9 +102,13 @@ export class StandIn implements Proxy {
     return [this.#notice(table, standing.why), ...(await standing.proxy.apply(table))];
   }
 
-  /** HAProxy was adopted and has `table` or a newer one: it is not brought to it. What has to stand in for it serves it. */
+  /**
+   * HAProxy was adopted and has `table` or a newer one: it is not brought to it, not even when it was gone and comes back with its own files.
+   * What stands in for it meanwhile serves `table`.
+   */
   async adopt(table: RouteTable): Promise<readonly Problem[]> {
     this.#table = table;
+    this.#adopted = true;
     this.#watch();
     const standing = this.#standing;
     return standing === undefined ? this.#failedProblem(table) : [this.#notice(table, standing.why), ...(await standing.proxy.apply(table))];
@@ -187,11 +199,12 @@ export class StandIn implements Proxy {
     const seen = await this.#parts.look();
     if (this.#out) return;
     const nowMs = performance.now();
+    if (this.#adopted && seen === 'serves') this.#inStepAtMs = nowMs;
     const verdict = this.#judge.see({ atMs: nowMs, seen, inStepAtMs: this.#inStepAtMs }, this.#standing !== undefined);
     if (verdict === 'begin') await this.#begin(nowMs);
     else if (verdict === 'end') await this.#end();
     else if (seen === 'serves' && this.#standing === undefined) this.#failed = this.#obstacle = undefined;
-    if (this.#standing === undefined || this.#out) return;
+    if (this.#standing === undefined || this.#out || this.#adopted) return;
     if (this.#judge.isBehind(this.#inStepAtMs) || (!this.#parts.attach && seen === 'gone' && nowMs >= this.#retry.atMs)) void this.#bring().catch(() => undefined);
   }
 

@@ -22,8 +22,14 @@ export function routeProblem({ namespace, name }: Route, message: string): Probl
 /** Where HAProxy's own messages are, for people. An attached one is another supervisor's, and so is what it writes. */
 export const logPlace = (runDir: string, attach: boolean): string => (attach ? "its container's or unit's log" : `${runDir}/haproxy.log`);
 
+/** Codes of {@link nodeProblem}. */
+const UNAPPLIED: readonly string[] = ['config-rejected', 'haproxy-failed'];
+
+/** Whether a Problem says that a table did not take effect as a whole. */
+export const isUnapplied = ({ code, object }: Problem): boolean => object.kind === 'Node' && UNAPPLIED.includes(code);
+
 /** Nothing could be applied, and no route is to blame. `log`: the place of {@link logPlace}. */
-export function nodeProblem(node: string, code: string, messages: string, log: string): Problem {
+export function nodeProblem(node: string, code: 'config-rejected' | 'haproxy-failed', messages: string, log: string): Problem {
   const alert = messages.split('\n').find((line) => line.startsWith('[ALERT]')) ?? messages;
   return problem({
     code,

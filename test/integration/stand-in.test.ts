@@ -1,6 +1,6 @@
 import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, connect, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
@@ -277,8 +277,14 @@ describe('a HAProxy of another supervisor', () => {
     const folders = newFolders();
     const supervisor = launch(folders.run);
     const { agent, cart } = await serveRoutes(folders, ['--haproxy-attach']);
-    await until(() => expect(existsSync(join(folders.state, 'snapshot.jsonl'))).toBe(true));
+    const stored = join(folders.state, 'snapshot.jsonl');
+    await until(() => expect(existsSync(stored)).toBe(true));
+    copyFileSync(stored, `${stored}.older`);
+    folders.write('more.yaml', simpleRoute('more', '{ rule: { type: "" }, to: [{ kind: Service, name: cart-v1 }] }'));
+    const more = vipOf(await agent.until('a new route', ({ routes }) => routes.length === 3, 90_000), 'more');
+    await until(async () => expect(await callAt(more)).toMatchObject({ status: 200 }));
     await agent.stop('SIGKILL');
+    renameSync(`${stored}.older`, stored);
     renameSync(folders.objects, `${folders.objects}.away`);
     const second = startAgent(folders, ['--haproxy-attach']);
     await until(async () => expect(await admin(second, '/readyz')).toMatchObject({ status: 200, body: expect.stringMatching(/serving the snapshot/) }));
@@ -289,9 +295,10 @@ describe('a HAProxy of another supervisor', () => {
     expect(await callAt(cart)).toMatchObject({ status: 200 });
     expect((await admin(second, '/readyz')).body).toMatch(/stands in/);
 
+    // It comes back with what it had, which is newer than what was stored.
     launch(folders.run);
     await second.until('HAProxy', ({ proxy }) => proxy === 'haproxy', 90_000);
-    expect(await callAt(cart)).toMatchObject({ status: 200 });
+    for (const vip of [cart, more]) expect(await callAt(vip)).toMatchObject({ status: 200 });
   });
 
   it('is not stood in for with --proxy haproxy', { timeout: 300_000 }, async () => {

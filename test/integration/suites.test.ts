@@ -9,7 +9,7 @@ const FAILS = "it('fails', () => { throw new Error('always'); });";
 const AT_FIRST = "it('fails at first', () => { if (existsSync(seen)) return; writeFileSync(seen, ''); throw new Error('too early'); });";
 
 /** What decides whether a run is green, with vitest itself. */
-describe('the closing line of the tests', () => {
+describe('the closing line of the tests', { timeout: 90_000 }, () => {
   let parent: string;
   beforeEach(async () => {
     // Inside the project: the files import vitest.
@@ -18,7 +18,7 @@ describe('the closing line of the tests', () => {
   afterEach(() => rm(parent, { recursive: true }));
 
   /** Plays files with these texts; `seen` in them is a file of their own. */
-  async function play(texts: Readonly<Record<string, string>>, suite: string): Promise<{ readonly status: number | null; readonly lines: readonly string[] }> {
+  async function play(texts: Readonly<Record<string, string>>): Promise<{ readonly status: number | null; readonly lines: readonly string[] }> {
     const folder = await mkdtemp(join(parent, 'play-'));
     for (const [name, text] of Object.entries(texts)) {
       const head = `import { existsSync, writeFileSync } from 'node:fs';\nimport { beforeAll, describe, it } from 'vitest';\nconst seen = ${JSON.stringify(join(folder, `${name}.seen`))};\n`;
@@ -27,7 +27,7 @@ describe('the closing line of the tests', () => {
     await writeFile(join(folder, 'vitest.config.ts'), `export default { test: { root: ${JSON.stringify(folder)}, include: ['*.test.ts'] } };`);
     const main = `import { Suites } from ${JSON.stringify(join(ROOT, 'test/support/suites.ts'))};
 const suites = new Suites();
-suites.run({ what: 'these', config: ${JSON.stringify(join(folder, 'vitest.config.ts'))}${suite} });
+suites.run({ what: 'these', config: ${JSON.stringify(join(folder, 'vitest.config.ts'))} });
 process.exitCode = suites.finish();`;
     const { TEST_TOTALS: _, VITEST: __, ...env } = process.env;
     const { status, stdout } = spawnSync('node', ['--input-type=module', '-e', main], { cwd: ROOT, encoding: 'utf8', env: { ...env, CI: 'true' } });
@@ -35,25 +35,40 @@ process.exitCode = suites.finish();`;
   }
 
   it('a test that fails at first is played once more, and named at the end', async () => {
-    const { status, lines } = await play({ a: `${PASSES}\n${AT_FIRST}`, b: PASSES }, '');
+    const { status, lines } = await play({ a: `${PASSES}\n${AT_FIRST}`, b: PASSES });
     expect(status).toBe(0);
     expect(lines).toEqual([expect.stringMatching(/^== once more: .*a\.test\.ts$/), expect.stringMatching(/^UNSTEADY, .*a\.test\.ts: fails at first$/), '3 passed, 0 failed']);
   });
 
   it('a set-up that fails at first, inside a describe, leaves nothing skipped', async () => {
-    const { status, lines } = await play({ a: `describe('d', () => { beforeAll(() => { if (existsSync(seen)) return; writeFileSync(seen, ''); throw new Error('no port'); }); ${PASSES} });` }, '');
+    const { status, lines } = await play({ a: `describe('d', () => { beforeAll(() => { if (existsSync(seen)) return; writeFileSync(seen, ''); throw new Error('no port'); }); ${PASSES} });` });
     expect(status).toBe(0);
     expect(lines.at(-1)).toBe('1 passed, 0 failed');
   });
 
   it('what fails twice failed; so does what fails at first where it has to hold every time, or in many files', async () => {
-    expect(await play({ a: `${FAILS}\n${AT_FIRST}`, b: PASSES }, '')).toMatchObject({ status: 1, lines: [expect.stringContaining('once more'), expect.stringContaining('fails at first'), expect.stringMatching(/^FAILED .*: fails$/), '2 passed, 1 failed'] });
-    expect((await play({ c: AT_FIRST }, ', strict: true')).lines.at(-1)).toBe('0 passed, 1 failed');
-    expect((await play({ d: AT_FIRST, e: AT_FIRST, f: AT_FIRST }, '')).lines.at(-1)).toBe('0 passed, 3 failed');
+    expect(await play({ a: `${FAILS}\n${AT_FIRST}`, b: PASSES })).toMatchObject({ status: 1, lines: [expect.stringContaining('once more'), expect.stringContaining('fails at first'), expect.stringMatching(/^FAILED .*: fails$/), '2 passed, 1 failed'] });
+    expect((await play({ faults: AT_FIRST, b: PASSES })).lines.at(-1)).toBe('1 passed, 1 failed');
+    expect((await play({ c: AT_FIRST.replace('too early', 'Property failed after 3 tests') })).lines.at(-1)).toBe('0 passed, 1 failed');
+    expect((await play({ d: AT_FIRST, e: AT_FIRST, f: AT_FIRST })).lines.at(-1)).toBe('0 passed, 3 failed');
+  });
+
+  it('what passes nowhere the second time failed, too', async () => {
+    const vanishes = "if (!existsSync(seen)) it('comes once', () => { writeFileSync(seen, ''); throw new Error('lost'); }); it('stays', () => {});";
+    expect(await play({ a: vanishes })).toMatchObject({ status: 1, lines: [expect.stringContaining('once more'), expect.stringMatching(/^FAILED .*: comes once$/), '1 passed, 1 failed'] });
+    const unloadable = "if (existsSync(seen)) throw new Error('cannot be loaded'); it('loads once', () => { writeFileSync(seen, ''); throw new Error('lost'); });";
+    const { status, lines } = await play({ a: unloadable });
+    expect([status, lines.at(-1), lines.filter((line) => line.startsWith('UNSTEADY'))]).toEqual([1, '0 passed, 2 failed', []]);
+  });
+
+  it('an error that no test caught is a failure, also beside a test that passes when played once more', async () => {
+    const rejects = "it('leaves an error', async () => { void Promise.reject(new Error('nobody')); await new Promise((resolve) => setTimeout(resolve, 50)); });";
+    expect(await play({ a: rejects })).toMatchObject({ status: 1 });
+    expect((await play({ a: rejects, b: AT_FIRST })).status).toBe(1);
   });
 
   it('a file that cannot be loaded, and a skipped test, are errors', async () => {
-    expect((await play({ a: "import './nowhere.ts';" }, '')).lines.at(-1)).toBe('0 passed, 1 failed');
-    expect(await play({ a: PASSES, b: "it.skip('later', () => {});" }, '')).toMatchObject({ status: 1, lines: ['1 tests were skipped: in CI that is an error', '1 passed, 0 failed'] });
+    expect((await play({ a: "import './nowhere.ts';" })).lines.at(-1)).toBe('0 passed, 1 failed');
+    expect(await play({ a: PASSES, b: "it.skip('later', () => {});" })).toMatchObject({ status: 1, lines: ['1 tests were skipped: in CI that is an error', '1 passed, 0 failed'] });
   });
 });

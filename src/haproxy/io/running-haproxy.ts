@@ -190,7 +190,7 @@ export class RunningHaproxy {
     if (this.#applied !== undefined && this.#applied.config !== '') await this.#running.tidy(this.#applied);
   }
 
-  /** Mends what differs from what is applied. @returns what was mended, one word each. @throws Error when HAProxy does not answer or refuses */
+  /** Mends what differs from what is applied. @returns what was mended, one word each. @throws Error when HAProxy does not answer, or refuses a map */
   async repair(): Promise<readonly string[]> {
     const { master, attach } = this.#parts;
     const applied = this.#applied;

@@ -240,7 +240,8 @@ export class RunningWorker {
     const servers = this.#servers.differing(applied.servers);
     const refused = await this.#servers.bringMost(servers);
     for (const [backend, error] of [...refused].slice(0, 1)) events.onFault(`${backend}${refused.size > 1 ? ` and ${refused.size - 1} more` : ''} could not be mended: ${messageOf(error)}`);
-    const pins = await this.#mendPins(applied.files.get(FIRST_MAP) ?? '');
+    // A pin names a server: not while some could not be added.
+    const pins = refused.size === 0 && (await this.#mendPins(applied.files.get(FIRST_MAP) ?? ''));
     const mended = [...maps.map(([file]) => file), ...servers.flatMap(([backend]) => (refused.has(backend) ? [] : backend)), ...(pins && servers.length === 0 ? [FIRST_MAP] : [])];
     this.#repaired += mended.length;
     return mended;

@@ -198,6 +198,8 @@ class ClusterSource implements KubernetesSource {
   async #build(): Promise<void> {
     try {
       while (!this.#closed && (this.#pending.size > 0 || this.#codesChanged || this.#last === undefined)) {
+        const sinceMs = this.#changedAtMs;
+        this.#changedAtMs = undefined;
         // What was told up to here is in `#pending` or in the content already.
         const resourceVersion = this.#routesVersion() ?? '';
         for (const kind of ['ServiceRoute', 'Service', 'Node'] as const) this.#take(kind);
@@ -207,8 +209,8 @@ class ClusterSource implements KubernetesSource {
         this.#codesChanged = false;
         const refused = await this.#regexes.ask(this.#content.patterns());
         if (this.#closed) return;
-        const changedAtMs = this.#changedAtMs ?? performance.now();
-        // What is pending by now may have come before or after; it counts from the earlier time.
+        const changedAtMs = sinceMs ?? this.#changedAtMs ?? performance.now();
+        // What came meanwhile is part of this Snapshot, unless it is pending.
         if (this.#pending.size === 0 && !this.#codesChanged) this.#changedAtMs = undefined;
         const snapshot = this.#content.build(refused, resourceVersion);
         if (snapshot === this.#last) continue;

@@ -16,7 +16,6 @@ export function chaosSuite({ seed, calls, seconds, rate, keep = false }: ChaosFl
   return {
     what: 'chaos: faults while calls run',
     config: 'test/chaos/vitest.config.ts',
-    strict: true,
     env,
     ...(process.getuid?.() === 0 ? { within: ['unshare', '--net', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh'] } : {}),
   };

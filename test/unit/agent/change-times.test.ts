@@ -7,12 +7,13 @@ const aSnapshot = (): Snapshot => ({ serviceRoutes: [], services: [], endpointSl
 
 function world() {
   const metrics = new Metrics();
-  const times = new ChangeTimes(metrics);
+  const times = new ChangeTimes(metrics, () => 10_000);
   const sums = async (): Promise<readonly (string | undefined)[]> => {
     const text = await metrics.render();
     return [/^onehop_change_seconds_count (.*)$/m.exec(text)?.[1], /^onehop_change_seconds_sum (.*)$/m.exec(text)?.[1]];
   };
-  return { times, sums };
+  const waiting = async (): Promise<string | undefined> => /^onehop_change_waiting_seconds (.*)$/m.exec(await metrics.render())?.[1];
+  return { times, sums, waiting };
 }
 
 describe('times of changes', () => {
@@ -26,15 +27,17 @@ describe('times of changes', () => {
   });
 
   it('what was overtaken is in effect with what came after it; what came later still waits', async () => {
-    const { times, sums } = world();
+    const { times, sums, waiting } = world();
     const [first, one, two, three] = [aSnapshot(), aSnapshot(), aSnapshot(), aSnapshot()];
     for (const [i, each] of [first, one, two, three].entries()) times.came(each, i * 1_000);
     times.inEffect(first, 3_500);
     times.inEffect(two, 4_000);
     expect(await sums()).toEqual(['2', '5']);
+    expect(await waiting()).toBe('7');
     times.inEffect(two, 5_000);
     times.inEffect(three, 5_000);
     expect(await sums()).toEqual(['3', '7']);
+    expect(await waiting()).toBe('0');
   });
 
   it('holds a bounded number while nothing can be applied', async () => {

@@ -92,7 +92,7 @@ describe('a HAProxy that is gone', () => {
     const { said, substitutes, proxy, fall, rise } = world();
     expect(await proxy.apply(table)).toEqual([]);
     await fall();
-    expect([proxy.kind, said]).toEqual(['embedded', ['HAProxy is gone and not coming back: the embedded proxy stands in (nobody answers on its socket)', 'change: nobody answers on its socket']]);
+    expect([proxy.kind, proxy.holdsRestarts, said]).toEqual(['embedded', true, ['HAProxy is gone and not coming back: the embedded proxy stands in (nobody answers on its socket)', 'change: nobody answers on its socket']]);
     expect(await proxy.apply(table)).toMatchObject([{ code: 'standing-in', severity: 'warning', object: { kind: 'Node' } }]);
     expect(proxy.status()).toEqual({ times: 1, living: 1 });
     await rise();
@@ -195,9 +195,10 @@ describe('nothing stands in', () => {
     await fall();
     expect([proxy.kind, substitutes[0]?.applied, haproxy.applied]).toEqual(['embedded', [table], []]);
     expect(await proxy.adopt(table)).toMatchObject([{ code: 'standing-in' }]);
-    // What it is started with again is written by nobody else.
+    expect(proxy.holdsRestarts).toBe(false);
+    // It comes back with its own files, which may be newer.
     await rise();
-    expect([proxy.kind, haproxy.applied]).toEqual(['haproxy', [table]]);
+    expect([proxy.kind, haproxy.applied]).toEqual(['haproxy', []]);
     const newest = aTable([route]);
     expect(await proxy.apply(newest)).toEqual([]);
     expect(haproxy.applied.at(-1)).toBe(newest);
