@@ -109,8 +109,8 @@ export class Suites {
     const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`, `--reporter=${join(import.meta.dirname, 'unhandled-errors.ts')}`];
     const [program = '', ...args] = [...within, 'npx', 'vitest', 'run', '--config', config, ...reporters, ...files];
     // Hundreds of processes are started from the same sources: each compiles them in half the time after the first.
-    const own = { NODE_COMPILE_CACHE: join(this.#folder, 'compiled'), UNHANDLED_ERRORS: unhandledPath };
-    const { status } = spawnSync(program, args, { stdio: 'inherit', env: { ...own, ...process.env, ...env } });
+    const compiled = { NODE_COMPILE_CACHE: join(this.#folder, 'compiled') };
+    const { status } = spawnSync(program, args, { stdio: 'inherit', env: { ...compiled, ...process.env, ...env, UNHANDLED_ERRORS: unhandledPath } });
     const [report, unhandled] = [readJson(reportPath) as Report | undefined, readJson(unhandledPath) as readonly string[] | undefined];
     const played = (report?.testResults ?? []).map(playedFile);
     if (report === undefined || unhandled === undefined) played.push(broken(what, 'ended without a report'));
