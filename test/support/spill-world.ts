@@ -25,6 +25,8 @@ export interface Serving {
   readonly reloads: () => { readonly count: number; readonly reason: string | undefined };
   /** Whether some server is taken for down. */
   readonly hasDown: () => Promise<boolean>;
+  /** Whether it counts no more calls than these: one that has just been answered counts a moment longer. */
+  readonly countsAtMost: (calls: number) => Promise<boolean>;
   readonly close: () => Promise<void>;
 }
 
@@ -39,6 +41,11 @@ export const OPEN: Readonly<Record<'haproxy' | 'embedded', () => Promise<Serving
       counts: () => proxy.calls(),
       reloads: () => ({ count: proxy.status().reloads, reason: proxy.status().lastReloadReason }),
       hasDown: async () => (await askCli(join(runDir, 'haproxy.sock'), 'show stat').catch(() => '')).split('\n').some((row) => row.includes(',DOWN') && !row.includes(',BACKEND,')),
+      countsAtMost: async (calls) => {
+        const rows = (await askCli(join(runDir, 'haproxy.sock'), 'show stat').catch(() => '')).split('\n').map((row) => row.split(','));
+        // The fifth column is scur (management guide, 9.1).
+        return rows.length > 1 && rows.filter(([name, server]) => name?.startsWith('shop.') === true && server === 'BACKEND').reduce((sum, row) => sum + Number(row[4]), 0) <= calls;
+      },
       close: async () => {
         await proxy.close({ drainMs: 200, leaveRunning: false });
         await rm(runDir, { recursive: true, force: true });
@@ -55,6 +62,7 @@ export const OPEN: Readonly<Record<'haproxy' | 'embedded', () => Promise<Serving
       },
       reloads: () => ({ count: 0, reason: undefined }),
       hasDown: () => Promise.resolve(false),
+      countsAtMost: () => Promise.resolve(true),
       close: () => proxy.close({ drainMs: 0, leaveRunning: false }),
     };
   },
@@ -113,11 +121,6 @@ export class SpillServer {
 
   release(count = Infinity): void {
     for (const answer of this.#held.splice(0, count)) answer();
-  }
-
-  /** Answers the call that came last. */
-  releaseLast(): void {
-    this.#held.pop()?.();
   }
 
   forget(): void {
