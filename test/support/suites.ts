@@ -71,10 +71,10 @@ export class Suites {
     process.stdout.write(`\n== once more: ${again.join(', ')}\n`);
     const second = this.#play({ ...suite, files: again });
     const passed = new Set(second.flatMap((file) => file.passed));
-    const isUnsteady = ({ test }: FailedTest): boolean => passed.has(test);
+    // A set-up that failed has no test of its own: it goes by the name of its file, of which nothing may fail.
+    const whole = new Set(second.flatMap(({ file, failed }) => (failed.length === 0 ? file : [])));
+    const isMended = ({ test }: FailedTest): boolean => passed.has(test) || whole.has(test);
     const failedAgain = new Set(second.flatMap(({ failed }) => failed.map(({ test }) => test)));
-    // A set-up that failed has no test of its own: all of its file's have to pass.
-    const isMended = (failure: FailedTest): boolean => isUnsteady(failure) || (again.includes(failure.test) && second.some(({ file, failed }) => file === failure.test && failed.length === 0));
     const failures = bad.flatMap(({ failed }) => failed);
     this.#count([...first.filter(({ file }) => !again.includes(file)), ...second]);
     this.#counts.unsteady.push(...failures.filter(isMended).map(asText));

@@ -3,7 +3,7 @@ import { ChangeTimes } from '../../../src/agent/change-times.ts';
 import { Metrics } from '../../../src/daemon/metrics.ts';
 import type { Snapshot } from '../../../src/model/snapshot.ts';
 
-const aSnapshot = (): Snapshot => ({ serviceRoutes: [], services: [], endpointSlices: [], nodes: [], pods: [], problems: [] }) as unknown as Snapshot;
+const aSnapshot = (): Snapshot => ({ serviceRoutes: [], services: [], endpointSlices: [], pods: [], nodes: [], serviceAccounts: [], tokenCodes: [], problems: [] });
 
 function world() {
   const metrics = new Metrics();
