@@ -24,6 +24,8 @@ interface LoadResult {
 
 beforeAll(async () => {
   cluster = await attachCluster();
+  // When it is played once more, its namespace may still be going.
+  await cluster.kubectl(['delete', 'namespace', '--ignore-not-found', NAMESPACE]);
   await cluster.kubectl(['create', 'namespace', NAMESPACE]);
   await eventually('the default ServiceAccount', async () => (await cluster.tryKubectl(['-n', NAMESPACE, 'get', 'sa', 'default'])).code === 0);
   const pods = cluster.nodes.map((node) => toolsPod({ name: `on-${node.name}`, namespace: NAMESPACE, node: node.name }));

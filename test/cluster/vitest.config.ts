@@ -10,7 +10,8 @@ import type { TestSpecification } from 'vitest/node';
 const suite = process.env['SUITE'] ?? 'shared';
 
 /**
- * By path, so that each run is alike. Last come the files that stop the API server and whole nodes: what watches it takes a while to be back.
+ * By path, so that each run is alike. Last come the files that stop the API server and whole nodes: what watches it takes a while to be back
+ * (support/cluster/in-step.ts waits for it).
  */
 const LAST = ['faults.test.ts', 'outage.test.ts', 'lab.test.ts'];
 class ByPath extends BaseSequencer {
@@ -27,6 +28,7 @@ export default defineConfig({
     testTimeout: 180_000,
     hookTimeout: 300_000,
     pool: 'forks',
+    setupFiles: suite === 'shared' ? ['test/support/cluster/in-step.ts'] : [],
     // The message alone has to say what was there: a log is often read by its end.
     chaiConfig: { truncateThreshold: 1_000 },
     ...(suite === 'api' ? { maxWorkers: 2 } : { fileParallelism: false }),

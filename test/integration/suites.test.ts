@@ -17,8 +17,8 @@ describe('the closing line of the tests', { timeout: 90_000 }, () => {
   });
   afterEach(() => rm(parent, { recursive: true }));
 
-  /** Plays files with these texts; `seen` in them is a file of their own. */
-  async function play(texts: Readonly<Record<string, string>>): Promise<{ readonly status: number | null; readonly lines: readonly string[] }> {
+  /** Plays files with these texts; `seen` in them is a file of their own. `lines`: what is said of the whole; `said`: all of it. */
+  async function play(texts: Readonly<Record<string, string>>): Promise<{ readonly status: number | null; readonly lines: readonly string[]; readonly said: string }> {
     const folder = await mkdtemp(join(parent, 'play-'));
     for (const [name, text] of Object.entries(texts)) {
       const head = `import { existsSync, writeFileSync } from 'node:fs';\nimport { beforeAll, describe, it } from 'vitest';\nconst seen = ${JSON.stringify(join(folder, `${name}.seen`))};\n`;
@@ -31,7 +31,7 @@ suites.run({ what: 'these', config: ${JSON.stringify(join(folder, 'vitest.config
 process.exitCode = suites.finish();`;
     const { TEST_TOTALS: _, VITEST: __, ...env } = process.env;
     const { status, stdout } = spawnSync('node', ['--input-type=module', '-e', main], { cwd: ROOT, encoding: 'utf8', env: { ...env, CI: 'true' } });
-    return { status, lines: stdout.split('\n').filter((line) => /^(FAILED|UNSTEADY|== once more|\d+ (passed|tests were))/.test(line)) };
+    return { status, said: stdout, lines: stdout.split('\n').filter((line) => /^(FAILED|UNSTEADY|== once more|\d+ (passed|tests were))/.test(line)) };
   }
 
   it('a test that fails at first is played once more, and named at the end', async () => {
@@ -44,6 +44,15 @@ process.exitCode = suites.finish();`;
     const { status, lines } = await play({ a: `describe('d', () => { beforeAll(() => { if (existsSync(seen)) return; writeFileSync(seen, ''); throw new Error('no port'); }); ${PASSES} });` });
     expect(status).toBe(0);
     expect(lines.at(-1)).toBe('1 passed, 0 failed');
+  });
+
+  it('the end says why a set-up failed, of a file and inside a describe', async () => {
+    const inDescribe = `describe('d', () => { beforeAll(() => { throw new Error('no port'); }); ${PASSES} });`;
+    const ofFile = `beforeAll(() => { throw new Error('no house'); });\n${PASSES}`;
+    const { status, lines, said } = await play({ a: inDescribe, b: ofFile });
+    expect([status, lines.at(-1)]).toEqual([1, '0 passed, 2 failed']);
+    const end = said.slice(said.indexOf('\nFAILED'));
+    expect(end).toMatch(/FAILED .*a\.test\.ts\n.*no port[^]*FAILED .*b\.test\.ts\n.*no house/);
   });
 
   it('what fails twice failed; so does what fails at first where it has to hold every time, or in many files', async () => {

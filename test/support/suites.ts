@@ -2,13 +2,14 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
+import type { OtherErrors } from './errors-reporter.ts';
 
 /** What is read of vitest's JSON report. */
 interface Report {
   readonly testResults: readonly {
     readonly name: string;
     readonly status: string;
-    /** What failed at the file's top level; empty also when a hook inside a `describe` failed. */
+    /** What failed at the file's top level; empty when a hook inside a `describe` failed. */
     readonly message: string;
     readonly assertionResults: readonly { readonly status: string; readonly fullName: string; readonly failureMessages?: readonly string[] | null }[];
   }[];
@@ -104,17 +105,17 @@ export class Suites {
   }
 
   #play({ what, config, files = [], env = {}, within = [] }: Suite): readonly PlayedFile[] {
-    const [reportPath, unhandledPath] = [join(this.#folder, 'report.json'), join(this.#folder, 'unhandled.json')];
-    for (const path of [reportPath, unhandledPath]) rmSync(path, { force: true });
-    const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`, `--reporter=${join(import.meta.dirname, 'unhandled-errors.ts')}`];
+    const [reportPath, errorsPath] = [join(this.#folder, 'report.json'), join(this.#folder, 'errors.json')];
+    for (const path of [reportPath, errorsPath]) rmSync(path, { force: true });
+    const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`, `--reporter=${join(import.meta.dirname, 'errors-reporter.ts')}`];
     const [program = '', ...args] = [...within, 'npx', 'vitest', 'run', '--config', config, ...reporters, ...files];
     // Hundreds of processes are started from the same sources: each compiles them in half the time after the first.
     const compiled = { NODE_COMPILE_CACHE: join(this.#folder, 'compiled') };
-    const { status } = spawnSync(program, args, { stdio: 'inherit', env: { ...compiled, ...process.env, ...env, UNHANDLED_ERRORS: unhandledPath } });
-    const [report, unhandled] = [readJson(reportPath) as Report | undefined, readJson(unhandledPath) as readonly string[] | undefined];
-    const played = (report?.testResults ?? []).map(playedFile);
-    if (report === undefined || unhandled === undefined) played.push(broken(what, 'ended without a report'));
-    else if (unhandled.length > 0) played.push(broken(what, shortened(`errors that no test caught:\n${unhandled.join('\n')}`)));
+    const { status } = spawnSync(program, args, { stdio: 'inherit', env: { ...compiled, ...process.env, ...env, OTHER_ERRORS: errorsPath } });
+    const [report, errors] = [readJson(reportPath) as Report | undefined, readJson(errorsPath) as OtherErrors | undefined];
+    const played = (report?.testResults ?? []).map((file) => playedFile(file, errors?.hooks[file.name]));
+    if (report === undefined || errors === undefined) played.push(broken(what, 'ended without a report'));
+    else if (errors.unhandled.length > 0) played.push(broken(what, shortened(`errors that no test caught:\n${errors.unhandled.join('\n')}`)));
     else if (status !== 0 && played.every(({ failed }) => failed.length === 0)) played.push(broken(what, 'ended badly, though no test failed'));
     return played;
   }
@@ -154,14 +155,14 @@ const isFinal = ({ file, failed }: PlayedFile): boolean => file === NO_FILE || S
 const asText = ({ test, message }: FailedTest): string => `${test}\n${message}`;
 
 /** A file that failed to load, or with a hook that failed, counts as one failed test; what was left out for that is not skipped. */
-function playedFile({ name, status, message, assertionResults }: Report['testResults'][number]): PlayedFile {
+function playedFile({ name, status, message, assertionResults }: Report['testResults'][number], ofHooks: readonly string[] = []): PlayedFile {
   const file = relative(process.cwd(), name);
   const withStatus = (...wanted: readonly string[]): Report['testResults'][number]['assertionResults'] => assertionResults.filter((each) => wanted.includes(each.status));
   const nameOf = ({ fullName }: { readonly fullName: string }): string => `${file}: ${fullName}`;
   const passed = withStatus('passed').map(nameOf);
   const failed = withStatus('failed').map((each) => ({ test: nameOf(each), message: shortened((each.failureMessages ?? []).join('\n')) }));
   if (failed.length > 0 || status !== 'failed') return { file, passed, skipped: withStatus('skipped', 'pending', 'todo').length, failed };
-  return { file, passed, skipped: 0, failed: [{ test: file, message: shortened(message === '' ? 'a hook failed: see above' : message) }] };
+  return { file, passed, skipped: 0, failed: [{ test: file, message: shortened([message, ...ofHooks].join('\n').trim()) }] };
 }
 
 const shortened = (message: string): string =>

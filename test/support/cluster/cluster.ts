@@ -108,7 +108,16 @@ export class Cluster {
 
   /** The API server alone; `start` resolves when it is ready again. */
   get apiServer(): { stop(): Promise<void>; start(): Promise<void> } {
-    return { stop: () => this.#controlPlane.stopApiServer(), start: () => this.#controlPlane.startApiServer() };
+    const stop = async (): Promise<void> => {
+      await writeFile(this.apiServerWasAway, '');
+      await this.#controlPlane.stopApiServer();
+    };
+    return { stop, start: () => this.#controlPlane.startApiServer() };
+  }
+
+  /** Path of a file that is there when the API server was, and nobody has waited since for all to follow it again. */
+  get apiServerWasAway(): string {
+    return join(this.folder, 'api-server-was-away');
   }
 
   /** What Onehop's accounts have asked of the API server since the cluster is there. */

@@ -77,13 +77,13 @@ export class Shop {
   }
 
   /** Waits until pods of the namespaces can look a name up and call it: names of new routes take a moment through CoreDNS's cache. */
-  async untilCallable(from: TestPod, url: string): Promise<void> {
+  async untilCallable(from: TestPod, url: string, limitMs = 40_000): Promise<void> {
     let last = '';
     await eventually(`${from.name} can call ${url}`, async () => {
       const { status, failure, reason } = await from.call(url);
       last = `${status} ${reason} ${failure}`;
       return status === 200;
-    }, 40_000).catch((error: unknown) => {
+    }, limitMs).catch((error: unknown) => {
       throw new Error(`${String(error)}; last: ${last}`, { cause: error });
     });
   }
