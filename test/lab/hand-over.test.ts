@@ -236,3 +236,16 @@ test('a HAProxy that hangs is told and not touched; it goes on when it can', asy
   await serving.untilReady();
   expect(await call(lab, web(), CART, 20)).toEqual({ cart1: 20 });
 });
+
+test('two generations that are told to stop at once, as when a node is shut down, both end within their grace', async () => {
+  const next = new Generation(lab, 'n1', objects.path);
+  await next.start();
+  expect(await Promise.all([serving.stop(), next.stop()])).toEqual([
+    [0, 0],
+    [0, 0],
+  ]);
+  // Nothing of theirs stands in the way of the next one.
+  serving = new Generation(lab, 'n1', objects.path);
+  await serving.start();
+  expect(await call(lab, web(), CART, 20)).toEqual({ cart1: 20 });
+});
