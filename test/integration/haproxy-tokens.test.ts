@@ -205,6 +205,19 @@ describe('tokens on a real HAProxy', () => {
     expect(await map()).toBe('');
   });
 
+  it('a code that was taken back before a pass is out of use when the pass is over', async () => {
+    for (let round = 0; round < 20; round++) {
+      const code = `code-${round}`;
+      verifier.verdicts.set(code, good('shop', 'web'));
+      expect(nameOf(await withToken(STRANGER, code))).toBe('a');
+      await isKnown(code);
+      verifier.verdicts.delete(code);
+      verifier.forget();
+      await proxy.apply(tableOf());
+      expect(await known()).toEqual([]);
+    }
+  });
+
   it('what was verified while keys changed is verified again, and the older verdict is not kept', async () => {
     verifier.verdicts.set('code', good('shop', 'web'));
     verifier.delayMs = 300;

@@ -118,7 +118,11 @@ export class HaproxyProxy implements Proxy {
     for (;;) {
       const outcome = await this.#alone(() => this.#apply(table));
       this.#tidySoon();
-      if (!('dueMs' in outcome)) return outcome;
+      if (!('dueMs' in outcome)) {
+        // Codes that are taken back belong to what is in effect then.
+        await this.#parts.tokens.settled();
+        return outcome;
+      }
       await this.#wait(outcome.dueMs - performance.now(), overtaken);
       if (this.#closed) return [];
     }

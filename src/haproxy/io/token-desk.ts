@@ -67,6 +67,11 @@ export class TokenDesk {
     this.#map.bring();
   }
 
+  /** Resolves when HAProxy takes no token any more that keys or codes of before stood for. */
+  settled(): Promise<void> {
+    return this.#map.settled();
+  }
+
   async close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const socket of this.#sockets) socket.destroy();

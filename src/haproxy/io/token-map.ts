@@ -32,7 +32,9 @@ export class TokenMap {
   readonly #options: TokenMapOptions;
   readonly #entries: TokenEntries;
   readonly #prune: NodeJS.Timeout;
-  #queue: Promise<unknown> = Promise.resolve();
+  #queue: Promise<void> = Promise.resolve();
+  /** The last time that the worker was given all of it. */
+  #brought: Promise<void> = Promise.resolve();
   #writing: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
   /** Added, and not yet told to the worker. */
@@ -67,10 +69,10 @@ export class TokenMap {
     if (added === undefined) return;
     this.#writing ??= setTimeout(() => {
       this.#writing = undefined;
-      this.#enqueue(() => this.#write());
+      void this.#enqueue(() => this.#write());
     }, WRITE_MS).unref();
     this.#pending.add(digest);
-    this.#enqueue(async () => {
+    void this.#enqueue(async () => {
       for (const gone of added.evicted) await this.#command(`del map ${TOKEN_MAP} ${gone}`);
       if (!this.#pending.delete(digest)) return;
       // `add` does not mind that it is there already: there would be two.
@@ -89,7 +91,12 @@ export class TokenMap {
   /** Gives the running worker all of it: after a change of everything, and to a worker that is new. */
   bring(): void {
     this.#whole = true;
-    this.#enqueue(() => this.#bring());
+    this.#brought = this.#enqueue(() => this.#bring());
+  }
+
+  /** Resolves when the worker has what was forgotten before out of its map; also when it did not answer, and is asked again. */
+  settled(): Promise<void> {
+    return this.#brought;
   }
 
   async close(): Promise<void> {
@@ -101,8 +108,9 @@ export class TokenMap {
     await this.#write().catch(() => undefined);
   }
 
-  #enqueue(task: () => Promise<void>): void {
+  #enqueue(task: () => Promise<void>): Promise<void> {
     this.#queue = this.#queue.then(task).catch((error: unknown) => this.#options.onFault(`the token map was not changed: ${messageOf(error)}`));
+    return this.#queue;
   }
 
   async #bring(): Promise<void> {
@@ -122,7 +130,7 @@ export class TokenMap {
       this.#forgotten ||= forgotten;
       if (!this.#closed) this.#retry ??= setTimeout(() => {
         this.#retry = undefined;
-        this.#enqueue(() => this.#bring());
+        this.#brought = this.#enqueue(() => this.#bring());
       }, RETRY_MS).unref();
     }
   }
@@ -135,7 +143,7 @@ export class TokenMap {
   #pruneNow(): void {
     const over = this.#entries.prune(Date.now());
     if (over.length === 0) return;
-    this.#enqueue(async () => {
+    void this.#enqueue(async () => {
       await this.#write();
       for (const digest of over) await this.#command(`del map ${TOKEN_MAP} ${digest}`);
     });
