@@ -67,7 +67,7 @@ export class TokenDesk {
     this.#map.bring();
   }
 
-  /** Resolves when HAProxy takes no token any more that keys or codes of before stood for. */
+  /** Resolves when HAProxy takes no token any more that keys or codes of before stood for; also when it does not answer, and is told again. */
   settled(): Promise<void> {
     return this.#map.settled();
   }

@@ -94,7 +94,7 @@ export class TokenMap {
     this.#brought = this.#enqueue(() => this.#bring());
   }
 
-  /** Resolves when the worker has what was forgotten before out of its map; also when it did not answer, and is asked again. */
+  /** Resolves when the worker has what was forgotten before out of its map; also when it did not answer, and is told again. */
   settled(): Promise<void> {
     return this.#brought;
   }
