@@ -8,7 +8,10 @@ export interface Tally {
   readonly failed: Record<string, number>;
 }
 
-/** Clients that call one route without a pause, until stopped: some on a connection that they keep, some on a new one for each call. */
+/** Of a client between two calls: without one, the clients would take most of the processor time themselves. */
+const PAUSE_MS = 4;
+
+/** Clients that call one route again and again, until stopped: some on a connection that they keep, some on a new one for each call. */
 export class SteadyCallers {
   readonly #to: { readonly host: string; readonly port: number; readonly from: string };
   readonly #phases = new Map<string, Tally>();
@@ -61,7 +64,7 @@ export class SteadyCallers {
       if (outcome === '200') tally.ok++;
       else tally.failed[outcome] = (tally.failed[outcome] ?? 0) + 1;
       // A refused call comes back at once: no need to fill the tally with them.
-      if (outcome === 'ECONNREFUSED') await sleep(20);
+      await sleep(outcome === 'ECONNREFUSED' ? 20 : PAUSE_MS);
     }
   }
 

@@ -117,8 +117,8 @@ export class Generation {
     this.killHaproxy('both');
   }
 
-  /** `kill -9` of the master, of all workers, or of both. */
-  killHaproxy(which: 'master' | 'worker' | 'both'): number {
+  /** `kill -9` of the master, of all workers, or of both. Returns all that ran: those that were left end on their own. */
+  killHaproxy(which: 'master' | 'worker' | 'both'): readonly number[] {
     const pids = this.haproxyPids();
     const chosen = pids.filter((pid) => which === 'both' || (parentOf(pid, pids) ? 'worker' : 'master') === which);
     for (const pid of chosen) {
@@ -128,7 +128,7 @@ export class Generation {
         // It ended in between.
       }
     }
-    return chosen.length;
+    return pids;
   }
 
   haproxyPids(): readonly number[] {

@@ -3,6 +3,7 @@ import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../../src/model/coded-error.ts';
+import { eventually } from '../lab/run.ts';
 import { CallJudge } from './call-judge.ts';
 import { runCall } from './chaos-client.ts';
 import { newest, type ChaosContext } from './chaos-context.ts';
@@ -227,8 +228,10 @@ class ChaosRun {
       judge.outages.push(outage);
       effect.excuse();
       events.add('HAProxy killed', which);
-      generation.killHaproxy(which);
+      const killed = generation.killHaproxy(which);
       kills++;
+      // A worker serves on for the moment in which it has not noticed that its master is gone.
+      await eventually('end of the killed HAProxy', async () => !generation.haproxyPids().some((pid) => killed.includes(pid)));
       outage.toMs = await this.#untilServed();
       lengths.push(outage.toMs - outage.fromMs);
       events.note(`served again after ${outage.toMs - outage.fromMs} ms`);
