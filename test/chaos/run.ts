@@ -14,5 +14,5 @@ const { values } = parseArgs({
   },
 });
 const suites = new Suites();
-suites.run(chaosSuite({ ...(values.long ? { calls: '260000', seconds: '3600' } : {}), ...values }));
-process.exitCode = suites.finish();
+await suites.run(chaosSuite({ ...(values.long ? { calls: '260000', seconds: '3600' } : {}), ...values }));
+process.exitCode = await suites.finish();

@@ -18,7 +18,7 @@ describe('the closing line of the tests', { timeout: 90_000 }, () => {
   afterEach(() => rm(parent, { recursive: true }));
 
   /** Plays files with these texts; `seen` in them is a file of their own. `lines`: what is said of the whole; `said`: all of it. */
-  async function play(texts: Readonly<Record<string, string>>): Promise<{ readonly status: number | null; readonly lines: readonly string[]; readonly said: string }> {
+  async function play(texts: Readonly<Record<string, string>>, run = "await suites.run({ what: 'these', config });"): Promise<{ readonly status: number | null; readonly lines: readonly string[]; readonly said: string }> {
     const folder = await mkdtemp(join(parent, 'play-'));
     for (const [name, text] of Object.entries(texts)) {
       const head = `import { existsSync, writeFileSync } from 'node:fs';\nimport { beforeAll, describe, it } from 'vitest';\nconst seen = ${JSON.stringify(join(folder, `${name}.seen`))};\n`;
@@ -27,8 +27,9 @@ describe('the closing line of the tests', { timeout: 90_000 }, () => {
     await writeFile(join(folder, 'vitest.config.ts'), `export default { test: { root: ${JSON.stringify(folder)}, include: ['*.test.ts'] } };`);
     const main = `import { Suites } from ${JSON.stringify(join(ROOT, 'test/support/suites.ts'))};
 const suites = new Suites();
-suites.run({ what: 'these', config: ${JSON.stringify(join(folder, 'vitest.config.ts'))} });
-process.exitCode = suites.finish();`;
+const config = ${JSON.stringify(join(folder, 'vitest.config.ts'))};
+${run}
+process.exitCode = await suites.finish();`;
     const { TEST_TOTALS: _, VITEST: __, ...env } = process.env;
     const { status, stdout } = spawnSync('node', ['--input-type=module', '-e', main], { cwd: ROOT, encoding: 'utf8', env: { ...env, CI: 'true' } });
     return { status, said: stdout, lines: stdout.split('\n').filter((line) => /^(FAILED|UNSTEADY|== once more|\d+ (passed|tests were))/.test(line)) };
@@ -68,6 +69,22 @@ process.exitCode = suites.finish();`;
     const unloadable = "if (existsSync(seen)) throw new Error('cannot be loaded'); it('loads once', () => { writeFileSync(seen, ''); throw new Error('lost'); });";
     const { status, lines } = await play({ a: unloadable });
     expect([status, lines.at(-1), lines.filter((line) => line.startsWith('UNSTEADY'))]).toEqual([1, '0 passed, 2 failed', []]);
+  });
+
+  it('of suites beside each other each line has its name; what failed is played once more when all are done', async () => {
+    const slow = "it('takes its time', async () => { await new Promise((resolve) => setTimeout(resolve, 3_000)); });";
+    const beside = `const labelled = (label) => suites.run({ what: label, config, files: [label], label });
+await Promise.all([labelled('first'), labelled('second')]);`;
+    const { status, said, lines } = await play({ first: AT_FIRST, second: slow }, beside);
+    expect([status, lines.at(-1)]).toEqual([0, '2 passed, 0 failed']);
+    expect(said).toMatch(/^first \| == first$[^]*^second \| .*1 passed[^]*^first \| == once more: .*first\.test\.ts$/m);
+    for (const line of said.split('\n').filter((line) => line.includes('.test.ts'))) expect(line).toMatch(/^(?:first|second) \| |^UNSTEADY/);
+  });
+
+  it('after an interruption no suite begins, and the run has failed', async () => {
+    const { status, lines, said } = await play({ a: PASSES }, "await suites.run({ what: 'before', config });\nsuites.interrupt();\nawait suites.run({ what: 'after', config });");
+    expect([status, lines]).toEqual([1, ['FAILED interrupted', '1 passed, 1 failed']]);
+    expect(said).not.toContain('== after');
   });
 
   it('an error that no test caught is a failure, also beside a test that passes when played once more', async () => {

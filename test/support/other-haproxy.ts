@@ -2,13 +2,12 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, rename, rm, symlink } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import { parseVersion } from '../../src/haproxy/features.ts';
 import { cacheFolder } from './cluster/lab-paths.ts';
 import { must } from './lab/run.ts';
-import type { Suites } from './suites.ts';
+import type { Suite, Suites } from './suites.ts';
 
 /** Debian 13: HAProxy 3.0. The machine's own is Debian 12's 2.6, or whatever stands in PATH. */
 const RELEASE = 'trixie';
@@ -30,7 +29,7 @@ const FILES = [
  * None there: says so; in CI that counts as a failure.
  * @param files run these instead: parts of paths
  */
-export async function runOnOtherHaproxy(suites: Suites, files: readonly string[] = FILES): Promise<void> {
+export async function runOnOtherHaproxy(suites: Suites, { files = FILES, ...labelled }: Pick<Suite, 'files' | 'label'> = {}): Promise<void> {
   const asked = process.env['ONEHOP_TEST_HAPROXY'] ?? '';
   const binary = asked === '' ? join(FOLDER, 'bin/haproxy') : resolve(asked);
   const version = versionOf(binary);
@@ -41,14 +40,10 @@ export async function runOnOtherHaproxy(suites: Suites, files: readonly string[]
     return;
   }
   // Tests say `haproxy` as users do: first in PATH stands a folder that has nothing else.
-  const folder = await mkdtemp(join(tmpdir(), 'onehop-haproxy-path-'));
-  try {
-    await symlink(binary, join(folder, 'haproxy'));
-    const env = { PATH: `${folder}${delimiter}${process.env['PATH'] ?? ''}`, EXPECTED_HAPROXY: version };
-    suites.run({ what: `scenes and change tests on HAProxy ${version}`, config: 'vitest.config.ts', files, env });
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+  const folder = await mkdtemp(join(suites.folder, 'path-'));
+  await symlink(binary, join(folder, 'haproxy'));
+  const env = { PATH: `${folder}${delimiter}${process.env['PATH'] ?? ''}`, EXPECTED_HAPROXY: version };
+  await suites.run({ what: `scenes and change tests on HAProxy ${version}`, config: 'vitest.config.ts', files, env, ...labelled });
 }
 
 /** As `haproxy -v` says it: `3.0.11`; undefined when it is no HAProxy that can be run. */

@@ -1,7 +1,11 @@
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { OtherErrors } from './errors-reporter.ts';
 
 /** What is read of vitest's JSON report. */
@@ -22,8 +26,10 @@ export interface Suite {
   /** Only the files whose path contains one of these; none: all. */
   readonly files?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** Words before the command, `nsenter ...` say. */
+  /** Words before the command, `nsenter ...` say. Files are played once more at once: what they enter may be gone later. */
   readonly within?: readonly string[];
+  /** Begins each line of what it says: for a suite that others run beside. Files of it are played once more when the others are done. */
+  readonly label?: string;
 }
 
 interface Counts {
@@ -38,6 +44,9 @@ interface Counts {
 
 /** Characters of a failure's message that are shown again. */
 const MESSAGE_LENGTH = 1500;
+
+/** How long the last words of a suite with a label are waited for. */
+const LAST_WORDS_MS = 2_000;
 
 /** So many files of a suite are played once more, alone, when tests of theirs fail: more is no accident. */
 const MOST_PLAYED_AGAIN = 2;
@@ -54,33 +63,49 @@ const COUNTEREXAMPLE = 'Property failed after';
  * Most tests here wait for real processes on a machine that others use, too. So a file with a failed test is played once more when the
  * others are done: a test that passes then counts as passed, and is shown with its message at the end, for it is a defect all the same,
  * of the test or of Onehop. Chaos, faults and counterexamples are not played again.
+ *
+ * Suites may run beside each other, where each of them waits a good part of its time: see `label`.
  */
 export class Suites {
-  readonly #folder = mkdtempSync(join(tmpdir(), 'onehop-test-'));
+  /** For what suites need; `finish` removes it. */
+  readonly folder = mkdtempSync(join(tmpdir(), 'onehop-test-'));
   readonly #totals = process.env['TEST_TOTALS'];
   readonly #counts: Counts = (readJson(this.#totals) as Counts | undefined) ?? { passed: 0, failed: 0, skipped: 0, failures: [], unsteady: [] };
+  /** What is played once more when all else is done. */
+  readonly #later: (() => Promise<void>)[] = [];
+  #isInterrupted = false;
 
-  run(suite: Suite): void {
-    process.stdout.write(`\n== ${suite.what}\n`);
-    const first = this.#play(suite);
+  async run(suite: Suite): Promise<void> {
+    if (this.#isInterrupted) return;
+    const say = sayer(suite.label);
+    say(`\n== ${suite.what}`);
+    const first = await this.#play(suite);
     const bad = first.filter(({ failed }) => failed.length > 0);
-    const again = bad.some(isFinal) || bad.length > MOST_PLAYED_AGAIN ? [] : bad.map(({ file }) => file);
-    if (again.length === 0) {
-      this.#count(first);
-      return;
-    }
-    process.stdout.write(`\n== once more: ${again.join(', ')}\n`);
-    const second = this.#play({ ...suite, files: again });
+    const again = this.#isInterrupted || bad.some(isFinal) || bad.length > MOST_PLAYED_AGAIN ? [] : bad.map(({ file }) => file);
+    if (again.length === 0) this.#count(first);
+    else if (suite.label === undefined || suite.within !== undefined) await this.#playAgain(suite, first, again);
+    else this.#later.push(() => this.#playAgain(suite, first, again));
+  }
+
+  async #playAgain(suite: Suite, first: readonly PlayedFile[], again: readonly string[]): Promise<void> {
+    sayer(suite.label)(`\n== once more: ${again.join(', ')}`);
+    const second = await this.#play({ ...suite, files: again });
     const passed = new Set(second.flatMap((file) => file.passed));
     // A set-up that failed has no test of its own: it goes by the name of its file, of which nothing may fail.
     const whole = new Set(second.flatMap(({ file, failed }) => (failed.length === 0 ? file : [])));
     const isMended = ({ test }: FailedTest): boolean => passed.has(test) || whole.has(test);
     const failedAgain = new Set(second.flatMap(({ failed }) => failed.map(({ test }) => test)));
-    const failures = bad.flatMap(({ failed }) => failed);
+    const failures = first.flatMap(({ failed }) => failed);
     this.#count([...first.filter(({ file }) => !again.includes(file)), ...second]);
     this.#counts.unsteady.push(...failures.filter(isMended).map(asText));
     const left = failures.filter((failure) => !isMended(failure) && !failedAgain.has(failure.test));
     this.#count([{ file: NO_FILE, passed: [], skipped: 0, failed: left }]);
+  }
+
+  /** Ctrl-C: no other suite begins. */
+  interrupt(): void {
+    if (!this.#isInterrupted) this.fail('interrupted');
+    this.#isInterrupted = true;
   }
 
   /** A suite that could not even start. */
@@ -91,7 +116,8 @@ export class Suites {
   }
 
   /** Ends with the plain line `N passed, N failed`; returns the exit code. */
-  finish(): number {
+  async finish(): Promise<number> {
+    for (const play of this.#later) await play();
     const { passed, failed, skipped, failures, unsteady } = this.#counts;
     if (this.#totals !== undefined) writeFileSync(this.#totals, JSON.stringify(this.#counts));
     const inCi = process.env['CI'] === 'true';
@@ -100,18 +126,22 @@ export class Suites {
     for (const failure of failures) process.stdout.write(`\nFAILED ${failure}\n`);
     process.stdout.write(`\n${passed} passed, ${failed} failed\n`);
     // A process that ends late may still write what it compiled.
-    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 5 });
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 5 });
     return failed > 0 || (inCi && skipped > 0) || passed === 0 ? 1 : 0;
   }
 
-  #play({ what, config, files = [], env = {}, within = [] }: Suite): readonly PlayedFile[] {
-    const [reportPath, errorsPath] = [join(this.#folder, 'report.json'), join(this.#folder, 'errors.json')];
-    for (const path of [reportPath, errorsPath]) rmSync(path, { force: true });
+  async #play({ what, config, files = [], env = {}, within = [], label }: Suite): Promise<readonly PlayedFile[]> {
+    const folder = mkdtempSync(join(this.folder, 'play-'));
+    const [reportPath, errorsPath] = [join(folder, 'report.json'), join(folder, 'errors.json')];
     const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`, `--reporter=${join(import.meta.dirname, 'errors-reporter.ts')}`];
     const [program = '', ...args] = [...within, 'npx', 'vitest', 'run', '--config', config, ...reporters, ...files];
     // Hundreds of processes are started from the same sources: each compiles them in half the time after the first.
-    const compiled = { NODE_COMPILE_CACHE: join(this.#folder, 'compiled') };
-    const { status } = spawnSync(program, args, { stdio: 'inherit', env: { ...compiled, ...process.env, ...env, OTHER_ERRORS: errorsPath } });
+    const compiled = { NODE_COMPILE_CACHE: join(this.folder, 'compiled') };
+    const vitest = spawn(program, args, { stdio: label === undefined ? 'inherit' : ['ignore', 'pipe', 'pipe'], env: { ...compiled, ...process.env, ...env, OTHER_ERRORS: errorsPath } });
+    const said = [vitest.stdout, vitest.stderr].filter((stream) => stream !== null).map((stream) => passOn(stream, sayer(label)));
+    const [status] = (await once(vitest, 'exit').catch((error: unknown) => [String(error)])) as [unknown];
+    // What a test has left running may hold them open.
+    await Promise.race([Promise.all(said), delay(LAST_WORDS_MS, undefined, { ref: false })]);
     const [report, errors] = [readJson(reportPath) as Report | undefined, readJson(errorsPath) as OtherErrors | undefined];
     const played = (report?.testResults ?? []).map((file) => playedFile(file, errors?.hooks[file.name]));
     if (report === undefined || errors === undefined) played.push(broken(what, 'ended without a report'));
@@ -163,6 +193,16 @@ function playedFile({ name, status, message, assertionResults }: Report['testRes
   const failed = withStatus('failed').map((each) => ({ test: nameOf(each), message: shortened((each.failureMessages ?? []).join('\n')) }));
   if (failed.length > 0 || status !== 'failed') return { file, passed, skipped: withStatus('skipped', 'pending', 'todo').length, failed };
   return { file, passed, skipped: 0, failed: [{ test: file, message: shortened([message, ...ofHooks].join('\n').trim()) }] };
+}
+
+/** Writes lines, each after its label. */
+const sayer =
+  (label?: string) =>
+  (lines: string): void =>
+    void process.stdout.write(lines.replaceAll(/^(?=.)/gm, label === undefined ? '' : `${label} | `) + '\n');
+
+async function passOn(stream: Readable, say: (line: string) => void): Promise<void> {
+  for await (const line of createInterface({ input: stream })) say(line);
 }
 
 const shortened = (message: string): string =>

@@ -50,13 +50,17 @@ export async function stop(child: ChildProcess, signal: NodeJS.Signals, limitMs 
   return child.exitCode;
 }
 
-/** Asks until `ask` gives something, at most `limitMs`. */
+const PAUSE_MS = { least: 50, most: 300 };
+
+/** Asks until `ask` gives something, at most `limitMs`. What takes long to ask is asked more rarely: a kubectl costs a fifth of a second of the machine. */
 export async function eventually<T>(what: string, ask: () => Promise<T | undefined | false>, limitMs = 20_000): Promise<T> {
   const end = performance.now() + limitMs;
   for (;;) {
+    const askedAt = performance.now();
     const answer = await ask();
     if (answer !== undefined && answer !== false) return answer;
-    if (performance.now() > end) throw new Error(`${what}: not within ${limitMs / 1000} s`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    const now = performance.now();
+    if (now > end) throw new Error(`${what}: not within ${limitMs / 1000} s`);
+    await new Promise((resolve) => setTimeout(resolve, Math.min(Math.max(2 * (now - askedAt), PAUSE_MS.least), PAUSE_MS.most)));
   }
 }
