@@ -4,20 +4,21 @@ import { BaseSequencer } from 'vitest/node';
 import type { TestSpecification } from 'vitest/node';
 
 /**
- * Run by test/cluster/run.ts, which says which suite: `api` and `alone` (files that open clusters of their own) or `shared` (files that attach
- * to the cluster that the runner has opened). One file after another: there are few cores, and beside each other all take longer.
+ * Run by test/cluster/run.ts, which says which suite: `api` (files that open clusters of their own) or `shared` (files that attach to the
+ * cluster that the runner has opened), one after another: what they do to the cluster is not for others to see.
  */
 const suite = process.env['SUITE'] ?? 'shared';
 
 /**
- * By path, so that each run is alike. Last come the files that stop the API server and whole nodes: what watches it takes a while to be back
- * (support/cluster/in-step.ts waits for it).
+ * By path, so that each run is alike. First comes the file that waits longest, while the tests of `api` run beside it; last those that stop the
+ * API server and whole nodes: what watches it takes a while to be back (support/cluster/in-step.ts waits for it).
  */
-const LAST = ['faults.test.ts', 'outage.test.ts', 'lab.test.ts'];
+const FIRST = 'outage.test.ts';
+const LAST = ['faults.test.ts', 'lab.test.ts'];
 class ByPath extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const place = ({ moduleId }: TestSpecification): number => LAST.indexOf(basename(moduleId));
-    return files.toSorted((a, b) => place(a) - place(b) || (a.moduleId < b.moduleId ? -1 : 1));
+    const place = (file: string): number => (file === FIRST ? -1 : LAST.indexOf(file) + 1);
+    return files.toSorted((a, b) => place(basename(a.moduleId)) - place(basename(b.moduleId)) || (a.moduleId < b.moduleId ? -1 : 1));
   }
 }
 

@@ -4,7 +4,6 @@ import { mkdir, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/prom
 import { dirname, join } from 'node:path';
 import { cacheFolder } from './lab-paths.ts';
 
-const LARGE_BYTES = 10_000_000;
 const UNUSED_MS = 7 * 24 * 3_600_000;
 
 /**
@@ -47,9 +46,7 @@ export async function removeUnused(folder: string, prefix = ''): Promise<void> {
   }
 }
 
-/** A file as something that others are made of: its content, or of a large one its size and time, for that is read at every start. */
+/** A file as something that others are made of: its content. A checkout of its own has the same programs as the one before. */
 export async function fileKey(path: string): Promise<string> {
-  const { size, mtimeMs } = await stat(path);
-  if (size > LARGE_BYTES) return `${path} ${size} ${mtimeMs}`;
   return createHash('sha256').update(await readFile(path)).digest('hex');
 }

@@ -23,11 +23,14 @@ const STOP_LIMIT_MS = 5_000;
 export const logFile = (lab: LabPaths, name: string): string => join(lab.folder, 'logs', `${name}.log`);
 const pidFile = (lab: LabPaths, name: string): string => join(lab.folder, `${name}.pid`);
 
+/** Kubernetes' own programs, written in Go, collect garbage at five times their live heap instead of twice: memory for processor time. */
+export const daemonEnv = (): NodeJS.ProcessEnv => ({ ...process.env, GOGC: '400' });
+
 /** @param name unique in the lab: names log and pid file */
 export async function startDaemon(lab: LabPaths, name: string, [program = '', ...args]: readonly string[]): Promise<number> {
   await mkdir(join(lab.folder, 'logs'), { recursive: true });
   const log = openSync(logFile(lab, name), 'a');
-  const child = spawn(program, args, { stdio: ['ignore', log, log], detached: true, cwd: lab.folder });
+  const child = spawn(program, args, { stdio: ['ignore', log, log], detached: true, cwd: lab.folder, env: daemonEnv() });
   closeSync(log);
   const failed = new Promise<never>((_resolve, reject) => void child.once('error', reject));
   const spawned = new Promise<number>((resolve) => void child.once('spawn', () => resolve(child.pid ?? 0)));

@@ -6,7 +6,7 @@ import { eventually, inside, must, run } from '../lab/run.ts';
 import type { RunResult } from '../lab/run.ts';
 import type { Binaries } from './binaries.ts';
 import { createCgroup, removeCgroups } from './cgroups.ts';
-import { daemonPid, logFile, renderFlags, startDaemon, stopDaemon } from './daemons.ts';
+import { daemonEnv, daemonPid, logFile, renderFlags, startDaemon, stopDaemon } from './daemons.ts';
 import { copyImageStore } from './image-store.ts';
 import type { LabPaths } from './lab-paths.ts';
 import { POD_MTU, writeBirdConfig } from './fabric.ts';
@@ -129,7 +129,7 @@ export class ClusterNode {
   async start(name: string, argv: readonly string[]): Promise<void> {
     const [program = '', ...args] = await this.inside(['sh', '-c', IN_NODE_CGROUP, 'sh', ...argv]);
     const log = openSync(logFile(this.#plan.lab, `${this.name}-${name}`), 'a');
-    spawn(program, args, { stdio: ['ignore', log, log], detached: true }).unref();
+    spawn(program, args, { stdio: ['ignore', log, log], detached: true, env: daemonEnv() }).unref();
     closeSync(log);
   }
 

@@ -74,7 +74,7 @@ async function build(): Promise<string> {
   const npmCache = (await must(['npm', 'config', 'get', 'cache'])).trim();
   const bud = ['bud', '--isolation', 'chroot', '--pull-never', '--build-arg', `BASE=${BASE}`, '--build-arg', `BUILDER=${BUILDER}`, '--volume', `${npmCache}:/root/.npm`];
   await must([...buildah, ...bud, '-t', ONEHOP_IMAGE, '-f', join(ROOT, 'daemonset/Containerfile'), ROOT], '', BUILD_LIMIT_MS);
-  await must([...buildah, 'push', '-q', ONEHOP_IMAGE, `oci-archive:${archive}.new:${ONEHOP_IMAGE}`], '', BUILD_LIMIT_MS);
+  await must([...buildah, 'push', '-q', '--disable-compression', ONEHOP_IMAGE, `oci-archive:${archive}.new:${ONEHOP_IMAGE}`], '', BUILD_LIMIT_MS);
   await must([...buildah, 'rmi', ONEHOP_IMAGE]);
   await rename(`${archive}.new`, archive);
   await removeOldArchives();
