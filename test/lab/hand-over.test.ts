@@ -55,13 +55,14 @@ interface Result {
   readonly queries: number;
   readonly lost: number;
   readonly wrong: number;
-  /** Of `lost`, those over TCP. */
-  readonly lostOverTcp: number;
+  /** Over TCP, on a second connection: the first one was closed without an answer. */
+  readonly askedAgain: number;
   /** Queries that found the receive buffer of a starved machine full: not lost by a hand-over. */
   readonly overflowed?: number;
 }
-const NOTHING: Result = { calls: 0, refused: 0, broken: 0, queries: 0, lost: 0, wrong: 0, lostOverTcp: 0 };
-const ALL_WELL = { refused: 0, broken: 0, lost: 0, wrong: 0 };
+const NOTHING: Result = { calls: 0, refused: 0, broken: 0, queries: 0, lost: 0, wrong: 0, askedAgain: 0 };
+/** The kernel resets a connection that comes while the listener closes: on a busy machine a few of a hundred a second. */
+const ALL_WELL = { refused: 0, broken: 0, lost: 0, wrong: 0, askedAgain: expect.toSatisfy((count: number) => count <= 3) as number };
 
 /**
  * Calls (on kept connections, on one per call, and on connections through a tcp route that nobody closes) and DNS queries over UDP and TCP,
@@ -108,15 +109,15 @@ const add = (a: Result, b: Partial<Result>): Result => ({
   queries: a.queries + (b.queries ?? 0),
   lost: a.lost + (b.lost ?? 0),
   wrong: a.wrong + (b.wrong ?? 0),
-  lostOverTcp: a.lostOverTcp + (b.lostOverTcp ?? 0),
+  askedAgain: a.askedAgain + (b.askedAgain ?? 0),
 });
 
 async function askDns(transport: 'udp' | 'tcp', rate: number): Promise<Partial<Result>> {
   const program = new URL('../support/lab/dns-load.ts', import.meta.url).pathname;
   // First in line: what it counts as lost must not be its own slowness.
   const { stdout } = await lab.exec(web(), 'nice', '-n', '-10', process.execPath, program, transport, '169.254.192.10', '53', 'cart.shop.route.internal', String(ROUND_SECONDS), String(rate));
-  const { sent, lost, wrong } = JSON.parse(stdout) as { sent: number; lost: number; wrong: number };
-  return { queries: sent, lost, wrong, lostOverTcp: transport === 'tcp' ? lost : 0 };
+  const { sent, lost, wrong, again } = JSON.parse(stdout) as { sent: number; lost: number; wrong: number; again: number };
+  return { queries: sent, lost, wrong, askedAgain: again };
 }
 
 /** Starts the next generation, waits until it is ready, ends the one before as kubelet does. */

@@ -91,7 +91,8 @@ export class TcpListener {
 
   /**
    * Stops accepting; open clients are left to {@link TcpClients}. The kernel resets what it holds for a closing listener, and libuv accepts
-   * one connection per turn of the event loop: so it turns until none came for a while. Lost is what arrives within microseconds.
+   * one connection per turn of the event loop: so it turns until none came for a while. Reset is what arrives in the moment after that; its
+   * client asks again (RFC 7766 section 6.2.4).
    */
   async stop(): Promise<void> {
     let quiet = 0;

@@ -5,8 +5,9 @@ import { encode, streamEncode } from 'dns-packet';
 import type { Packet } from 'dns-packet';
 
 /**
- * `dns-load udp|tcp ADDRESS PORT NAME SECONDS RATE`: asks for NAME, RATE times a second, each query once, over UDP from ever new source
- * ports, over TCP on a connection each. Prints `{sent, lost, wrong}`: lost had no answer within 6 s, wrong one without an address.
+ * `dns-load udp|tcp ADDRESS PORT NAME SECONDS RATE`: asks for NAME, RATE times a second, over UDP each query once, from ever new source ports,
+ * over TCP on a connection each, and on another one when that was closed before the answer (RFC 7766 section 6.2.4), as resolvers do. Prints
+ * `{sent, lost, wrong, again}`: lost had no answer within 6 s, wrong one without an address; asked again are those over TCP.
  */
 const [transport = '', address = '', port = '', name = '', seconds = '', rate = ''] = process.argv.slice(2);
 const SOCKETS = 32;
@@ -18,6 +19,7 @@ const TICK_MS = 5;
 let sent = 0;
 let answered = 0;
 let wrong = 0;
+let again = 0;
 
 const query = (id: number): Packet => ({ type: 'query', id, flags: 256, questions: [{ type: 'A', name }] });
 
@@ -27,14 +29,23 @@ function count(answer: Buffer): void {
   if (!noError || answer.readUInt16BE(6) === 0) wrong++;
 }
 
-function askOverTcp(): void {
-  sent++;
+function askOverTcp(isSecond = false): void {
   const socket = connect(Number(port), address, () => socket.write(streamEncode(query(1))));
-  socket.setTimeout(WAIT_MS, () => socket.destroy());
+  let isOver = false;
+  socket.setTimeout(WAIT_MS, () => {
+    isOver = true;
+    socket.destroy();
+  });
   socket.on('error', () => undefined);
   socket.once('data', (answer: Buffer) => {
+    isOver = true;
     count(answer.subarray(2));
     socket.end();
+  });
+  socket.once('close', () => {
+    if (isOver || isSecond) return;
+    again++;
+    askOverTcp(true);
   });
 }
 
@@ -70,6 +81,7 @@ const timer = setInterval(() => {
   const elapsed = Math.min(performance.now() - begin, Number(seconds) * 1000);
   while (sent < (elapsed * Number(rate)) / 1000) {
     if (transport === 'tcp') {
+      sent++;
       askOverTcp();
       continue;
     }
@@ -81,4 +93,4 @@ const timer = setInterval(() => {
   clearInterval(timer);
   for (const asker of askers) asker.finish();
 }, TICK_MS);
-process.on('exit', () => process.stdout.write(JSON.stringify({ sent, lost: sent - answered, wrong })));
+process.on('exit', () => process.stdout.write(JSON.stringify({ sent, lost: sent - answered, wrong, again })));
