@@ -47,7 +47,7 @@ async function askAgainAndAgain({ name, status, address }) {
     const [atMs, startedAt] = [Date.now(), performance.now()];
     const question = name.replace('*', `q${serial++}`);
     let said = await ask(question);
-    if (said === 'SERVFAIL' || said === NO_ANSWER) {
+    if (said === 'SERVFAIL' || said.startsWith(NO_ANSWER)) {
       describe(result.askedAgain, { name: question, atMs, said });
       said = await ask(question);
     }
@@ -59,7 +59,7 @@ async function askAgainAndAgain({ name, status, address }) {
   }
 }
 
-/** `NOERROR 169.254.193.1`: status and the last address of the answer; `no answer`. */
+/** `NOERROR 169.254.193.1`: status and the last address of the answer; `no answer`, and why. */
 function ask(name) {
   return new Promise((resolve) => {
     const socket = createSocket('udp4');
@@ -70,7 +70,8 @@ function ask(name) {
       resolve(said);
     };
     const timer = setTimeout(end, dns.timeoutMs, NO_ANSWER);
-    socket.on('error', (error) => end(error.message));
+    // Refused by a node: the pod of CoreDNS that was asked has just ended.
+    socket.on('error', (error) => end(`${NO_ANSWER}: ${error.message}`));
     socket.on('message', (message) => (message.readUInt16BE(0) === id ? end(readAnswer(message)) : undefined));
     socket.connect(53, dns.server, (error) => (error ? end(error.message) : socket.send(query(id, name))));
   });
