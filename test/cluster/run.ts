@@ -20,7 +20,7 @@ const NAME = process.env['ONEHOP_LAB'] ?? 'test';
 const NODES = 3;
 const CONFIG = 'test/cluster/vitest.config.ts';
 /** Of `once/`, where there are two fabrics: both lanes take about as long. */
-const ON_VXLAN = ['controllers', 'install', 'rollouts', 'security', 'systemd', 'tokens'].map((name) => `${name}.test.ts`);
+const ON_VXLAN = ['controllers', 'install', 'rollouts', 'security', 'tokens'].map((name) => `${name}.test.ts`);
 
 const { values, positionals: wanted } = parseArgs({
   allowPositionals: true,

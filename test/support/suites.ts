@@ -42,6 +42,8 @@ interface Counts {
   unsteady: string[];
 }
 
+const VITEST = join(import.meta.dirname, '../../node_modules/vitest/vitest.mjs');
+
 /** Characters of a failure's message that are shown again. */
 const MESSAGE_LENGTH = 1500;
 
@@ -134,7 +136,7 @@ export class Suites {
     const folder = mkdtempSync(join(this.folder, 'play-'));
     const [reportPath, errorsPath] = [join(folder, 'report.json'), join(folder, 'errors.json')];
     const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`, `--reporter=${join(import.meta.dirname, 'errors-reporter.ts')}`];
-    const [program = '', ...args] = [...within, 'npx', 'vitest', 'run', '--config', config, ...reporters, ...files];
+    const [program = '', ...args] = [...within, process.execPath, VITEST, 'run', '--config', config, ...reporters, ...files];
     // Hundreds of processes are started from the same sources: each compiles them in half the time after the first.
     const compiled = { NODE_COMPILE_CACHE: join(this.folder, 'compiled') };
     const vitest = spawn(program, args, { stdio: label === undefined ? 'inherit' : ['ignore', 'pipe', 'pipe'], env: { ...compiled, ...process.env, ...env, OTHER_ERRORS: errorsPath } });

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { eventually, must, run } from '../lab/run.ts';
 import type { RunResult } from '../lab/run.ts';
+import { ApiReader } from './api-reader.ts';
 import { readAuditLog } from './audit-log.ts';
 import type { AuditedRequest } from './audit-log.ts';
 import { findBinaries } from './binaries.ts';
@@ -62,6 +63,7 @@ export class Cluster {
   readonly #lab: LabPaths;
   readonly #binaries: Binaries;
   readonly #controlPlane: ControlPlane;
+  readonly #reader: ApiReader;
 
   constructor({ lab, state, binaries, controlPlane, nodes }: ClusterParts) {
     this.#lab = lab;
@@ -73,6 +75,7 @@ export class Cluster {
     this.fabric = state.fabric;
     this.server = controlPlane.server;
     this.kubeconfig = controlPlane.kubeconfig('admin');
+    this.#reader = new ApiReader(this.kubeconfig);
   }
 
   /** Runs kubectl as administrator, or as another user with `kubeconfig`; throws with what it said when it fails. */
@@ -91,9 +94,10 @@ export class Cluster {
     return this.kubectl(['apply', '-f', '-'], { input: JSON.stringify(list) });
   }
 
-  /** The object that `kubectl get ... -o json` gives; the caller knows its shape. */
+  /** The object that `kubectl get ... -o json` gives; the caller knows its shape. Items of a list may have no `kind`. */
   async get<T>(...args: readonly string[]): Promise<T> {
-    return JSON.parse(await this.kubectl(['get', ...args, '-o', 'json'])) as T;
+    const read = this.#controlPlane.isHere() ? await this.#reader.get(args) : undefined;
+    return (read ?? JSON.parse(await this.kubectl(['get', ...args, '-o', 'json']))) as T;
   }
 
   /** Argv of a program in the control plane's network, where the API server answers. */

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { eventually, inside, run } from '../lab/run.ts';
@@ -124,6 +125,12 @@ export class ControlPlane {
     await stopDaemon(this.#plan.lab, 'kube-apiserver');
     await stopDaemon(this.#plan.lab, 'kube-controller-manager');
     if (this.#plan.netns !== undefined) await stopDaemon(this.#plan.lab, 'kube-scheduler');
+  }
+
+  /** Whether this process is in the network in which the API server answers. */
+  isHere(): boolean {
+    const { netns } = this.#plan;
+    return netns === undefined || statSync(join('/run/netns', netns), { throwIfNoEntry: false })?.ino === statSync('/proc/self/ns/net').ino;
   }
 
   /** Argv of a program in the control plane's network. */
