@@ -76,7 +76,7 @@ async function underLoad<T>(during: () => Promise<T>, extra: readonly string[] =
     return add(sum, await round());
   };
   const calls = async (address: string, header?: string): Promise<Partial<Result>> => {
-    const { requests, ...failed } = await load(lab, web(), address, ROUND_SECONDS, header);
+    const { requests, ...failed } = await load(lab, web(), address, ROUND_SECONDS, header, '/soon');
     return { calls: requests, ...failed };
   };
   const overflowedBefore = await overflows();
