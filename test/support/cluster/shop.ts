@@ -58,14 +58,14 @@ export class Shop {
 
   /** A ready pod by its name. */
   async pod(namespace: string, name: string): Promise<TestPod> {
-    return new TestPod(this.cluster, await this.cluster.get<PodObject>('-n', namespace, 'pod', name));
+    return new TestPod(await this.cluster.get<PodObject>('-n', namespace, 'pod', name));
   }
 
   /** The ready pods of an app that are not on their way out. */
   async pods(namespace: string, app: string): Promise<readonly TestPod[]> {
     const { items } = await this.cluster.get<{ items: readonly PodObject[] }>('-n', namespace, 'pods', '-l', `app=${app}`);
     const isReady = ({ status }: PodObject): boolean => status.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true;
-    return items.filter((pod) => isReady(pod) && pod.metadata.deletionTimestamp === undefined).map((pod) => new TestPod(this.cluster, pod));
+    return items.filter((pod) => isReady(pod) && pod.metadata.deletionTimestamp === undefined).map((pod) => new TestPod(pod));
   }
 
   /** The one ready pod of an app on a node. */

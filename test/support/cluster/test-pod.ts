@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
+import { run } from '../lab/run.ts';
 import type { RunResult } from '../lab/run.ts';
-import type { Cluster } from './cluster.ts';
+import { insideContainer } from './container-process.ts';
 import type { PodObject } from './installed-onehop.ts';
 
 /** What a call got. The fields of pod-server.mjs are empty when somebody else answered. */
@@ -56,19 +56,16 @@ export interface Load {
 }
 
 const STOP_LIMIT_MS = 30_000;
-/** containerd's client loses the output of a program that ends at once: one of a hundred `echo` under load, none of 600 that stayed for 0.1 s. */
-const LINGERING = ['sh', '-c', '"$@"; code=$?; sleep 0.1; exit $code', 'sh'];
 
-/** A running pod of the tools image. Programs run in it through containerd on its node: neither API server nor kubelet is needed. */
+/** A running pod of the tools image. Programs run in it from the machine: neither API server nor kubelet is needed. */
 export class TestPod {
   readonly namespace: string;
   readonly name: string;
   readonly node: string;
   readonly address: string;
-  readonly #cluster: Cluster;
   readonly #container: string;
 
-  constructor(cluster: Cluster, { metadata, spec, status }: PodObject) {
+  constructor({ metadata, spec, status }: PodObject) {
     const container = status.containerStatuses?.[0]?.containerID?.replace('containerd://', '');
     if (container === undefined || spec.nodeName === undefined || status.podIP === undefined) {
       throw new Error(`pod ${metadata.namespace}/${metadata.name} does not run: ${JSON.stringify(status)}`);
@@ -77,13 +74,12 @@ export class TestPod {
     this.name = metadata.name;
     this.node = spec.nodeName;
     this.address = status.podIP;
-    this.#cluster = cluster;
     this.#container = container;
   }
 
   /** Runs a program in the pod, at most 60 s; never throws for an exit code. */
   async exec(...argv: readonly string[]): Promise<RunResult> {
-    return this.#cluster.node(this.node).exec(...this.#inside([...LINGERING, ...argv]));
+    return run(await insideContainer(this.#container, argv));
   }
 
   /** One call with curl, its name looked up as every program of the pod does. */
@@ -116,7 +112,7 @@ export class TestPod {
 
   /** Starts a program that goes on until its input ends, and then prints one line of JSON. */
   async start<T>(program: readonly string[]): Promise<{ stop(): Promise<T> }> {
-    const argv = await this.#cluster.node(this.node).inside(this.#inside(program));
+    const argv = await insideContainer(this.#container, program);
     const child = spawn(argv[0] ?? '', argv.slice(1), { stdio: ['pipe', 'pipe', 'pipe'] });
     const ended = once(child, 'exit');
     const said = Promise.all([text(child.stdout), text(child.stderr)]);
@@ -131,10 +127,6 @@ export class TestPod {
       return JSON.parse(stdout) as T;
     };
     return { stop };
-  }
-
-  #inside(argv: readonly string[]): readonly string[] {
-    return ['ctr', '-n', 'k8s.io', 'tasks', 'exec', '--exec-id', `test-${randomUUID()}`, this.#container, ...argv];
   }
 }
 
