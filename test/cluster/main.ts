@@ -14,6 +14,7 @@ const HELP = `npm run cluster -- COMMAND [--name NAME]: a real Kubernetes on thi
   up [--nodes 3] [--fabric bgp|vxlan]  start it, or repair what a killed run left; --nodes 0: control plane on loopback
   down                                 end and remove it
   prepare                              only build what all clusters need and this machine lacks: programs, images
+  image                                only build Onehop's image; prints the archive's path
   status                               nodes and pods, addresses, where the logs lie
   kubectl ARG...                       kubectl as administrator; its own flags too
   exec NODE|cp COMMAND...              run a command on a node (n1, n2, ...) or in the control plane's network (cp)
@@ -30,7 +31,7 @@ interface Options {
 
 type Command = (options: Options, words: readonly string[]) => Promise<number>;
 
-const COMMANDS: Readonly<Record<string, Command>> = { up, down, prepare, status, kubectl, exec, load };
+const COMMANDS: Readonly<Record<string, Command>> = { up, down, prepare, image, status, kubectl, exec, load };
 
 // `... | head -1`
 process.stdout.on('error', () => {});
@@ -98,6 +99,11 @@ async function prepare(): Promise<number> {
   return 0;
 }
 
+async function image(): Promise<number> {
+  process.stdout.write(`${await onehopImage()}\n`);
+  return 0;
+}
+
 async function status({ name }: Options): Promise<number> {
   return describe(await attachCluster(name));
 }
@@ -116,10 +122,10 @@ async function exec({ name }: Options, [place = '', ...words]: readonly string[]
   return runInForeground(place === 'cp' ? cluster.inside(words) : await cluster.node(place).inside(words));
 }
 
-async function load({ name }: Options, [image = '']: readonly string[]): Promise<number> {
+async function load({ name }: Options, [wanted = '']: readonly string[]): Promise<number> {
   const cluster = await attachCluster(name);
-  if (existsSync(image)) await cluster.load(image);
-  else await cluster.loadFromBuildah(image);
+  if (existsSync(wanted)) await cluster.load(wanted);
+  else await cluster.loadFromBuildah(wanted);
   return 0;
 }
 

@@ -11,10 +11,11 @@ const suite = process.env['SUITE'] ?? 'shared';
 
 /**
  * By path, so that each run is alike. First comes the file that waits longest, while the tests of `api` run beside it; last those that stop the
- * API server and whole nodes: what watches it takes a while to be back (support/cluster/in-step.ts waits for it).
+ * API server and whole nodes: what watches it takes a while to be back (support/cluster/in-step.ts waits for it), and longest after the faults,
+ * which stop it again and again.
  */
 const FIRST = 'outage.test.ts';
-const LAST = ['faults.test.ts', 'lab.test.ts'];
+const LAST = ['lab.test.ts', 'faults.test.ts'];
 class ByPath extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const place = (file: string): number => (file === FIRST ? -1 : LAST.indexOf(file) + 1);
