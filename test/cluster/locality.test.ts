@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { attachCluster } from '../support/cluster/cluster.ts';
 import type { Cluster } from '../support/cluster/cluster.ts';
@@ -83,6 +84,8 @@ async function failuresDuring(change: () => Promise<void>): Promise<LoadResult['
   await change().catch(async (error: unknown) => {
     throw new Error(`${String(error)}; the load: ${JSON.stringify(await load.stop())}`, { cause: error });
   });
+  // A late failure is seen, too.
+  await delay(2_000);
   const { calls, failures } = await load.stop();
   expect(calls).toBeGreaterThan(100);
   return failures;
